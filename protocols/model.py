@@ -1,0 +1,416 @@
+"""A protocol as values: what is measured, rewarded and shown, and for how long.
+
+Attribute names carry their units; the YAML keys do not (there, every quantity has a unit of its
+own). `Protocol.model_validate` accepts both, so the resolved JSON in a recording's header builds
+the same protocol again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from engine.config import Format, Map, Names, Seq, Strict, Text, Whole, Word, YesNo
+from engine.units import (
+    MAD,
+    POWER,
+    RATE,
+    SHARE,
+    TIME,
+    VOLTAGE,
+    band,
+    described,
+    measured,
+    mistake,
+    number,
+    quantity,
+    shown,
+)
+
+__all__ = [
+    "BaselineBlock",
+    "Condition",
+    "Edge",
+    "Evidence",
+    "Feature",
+    "Feedback",
+    "GateSetting",
+    "Gates",
+    "Level",
+    "Needs",
+    "Protocol",
+    "Reward",
+    "Rule",
+    "SessionStep",
+    "Sound",
+    "Threshold",
+]
+
+MAX_STEPS = 200  # of an expanded session: three hours of one-minute blocks
+NEEDS_CLEAN_S = 60.0  # a baseline learned from less is refused (science: pitfall d)
+
+Duration = Annotated[float, *quantity(TIME, 1.0, 4 * 3600.0)]
+ShortTime = Annotated[float, *quantity(TIME, 0.0, 60.0)]
+Smoothing = Annotated[float, *quantity(TIME, 0.01, 30.0)]
+Window = Annotated[float, *quantity(TIME, 0.05, 10.0)]
+Freeze = Annotated[float, *quantity(TIME, 0.1, 10.0)]
+SampleRate = Annotated[float, *quantity(RATE, 1.0, 100_000.0)]
+HighPass = Annotated[float, *quantity(RATE, 0.01, 10.0)]
+Success = Annotated[float, *quantity(SHARE, 0.05, 0.95)]
+LimitUv = Annotated[float, *quantity(VOLTAGE, 1.0, 5000.0)]
+Mads = Annotated[float, *quantity(MAD, -10.0, 10.0)]
+Band = Annotated[tuple[float, float], *band]
+Eyes = Literal["open", "closed"]
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
+_BIPOLAR = re.compile(r"bipolar (\S+) (\S+)")
+REFERENCES = ("as recorded", "average", "mastoids", "ears", "laplacian")
+
+
+def _named(value: str) -> str:
+    if not _NAME.fullmatch(value):
+        raise mistake(
+            f"{shown(value)} is not a usable name",
+            "small letters, digits and underscores, beginning with a letter: `smr_up`",
+        )
+    return value
+
+
+def _references(value: tuple[str, ...]) -> tuple[str, ...]:
+    for one in value:
+        if one not in REFERENCES and not _BIPOLAR.fullmatch(one):
+            raise mistake(
+                f"unknown reference {shown(one)}", ", ".join((*REFERENCES, "bipolar A B"))
+            )
+    if not value:
+        raise mistake("no reference is given", ", ".join((*REFERENCES, "bipolar A B")))
+    return value
+
+
+def _some(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        raise mistake("the list is empty")
+    return value
+
+
+Name = Annotated[Text, AfterValidator(_named)]
+
+
+class Evidence(Strict):
+    """How strong or weak the record is; shown to the user."""
+
+    grade: Literal["A", "B", "B-", "C+", "C", "X"]
+    summary: Text
+    refs: Names = ()
+
+
+class Needs(Strict):
+    """What a stream must offer."""
+
+    channels: Annotated[Names, AfterValidator(_some)]
+    rate_hz: SampleRate = Field(alias="rate")
+
+
+class Condition(Strict):
+    """What is done to the signal before anything is measured."""
+
+    reference: Annotated[Names, AfterValidator(_references)]
+    high_pass_hz: HighPass = Field(default=1.0, alias="high_pass")
+    mains: Literal["notch", "leave"] = "notch"
+
+
+class Feature(Strict):
+    """One named number: a kind from the registry and its parameters."""
+
+    kind: Text
+    at: Names = ()
+    of: Names = ()
+    band_hz: Band | None = Field(default=None, alias="band")
+    total_hz: Band | None = Field(default=None, alias="total")
+    smooth_s: Smoothing | None = Field(default=None, alias="smooth")
+    window_s: Window | None = Field(default=None, alias="window")
+
+
+class GateSetting(Strict):
+    """One gate. `at` None means every site of the protocol's features.
+
+    For the blink gate `at` None means Fp1, Fp2 and EOG, as far as the stream has them.
+    """
+
+    on: YesNo = True
+    at: Names | None = None
+    limit_uv: LimitUv | None = Field(default=None, alias="limit")
+    after_s: Freeze | None = Field(default=None, alias="freeze")
+
+    keys: ClassVar[tuple[str, ...]] = ("at", "limit", "freeze")
+
+    @classmethod
+    def shape(cls, data: Any) -> Any:
+        """Read `on`, `off` or a mapping."""
+        if isinstance(data, Map):
+            return data
+        if data in ("on", "off") and isinstance(data, Word):
+            made = Map(on=data)
+            made.at, made.key, made.name = data.at, data.key, data.name
+            return made
+        raise mistake(
+            f"a gate is `on`, `off` or a mapping, not {described(data)}",
+            "`on`, `off`, or `{at: [F3, F4], limit: 75 uV, freeze: 500 ms}`",
+        )
+
+
+class Gates(Strict):
+    """What makes the signal untrustworthy at a moment; each on unless switched off."""
+
+    blink: GateSetting = GateSetting()
+    amplitude: GateSetting = GateSetting()
+    step: GateSetting = GateSetting()
+    muscle: GateSetting = GateSetting()
+
+
+class BaselineBlock(Strict):
+    """A recording at rest from which the listed features' resting values are learned."""
+
+    name: Name
+    lasts_s: Duration = Field(alias="lasts")
+    eyes: Eyes
+    needs_clean_s: Annotated[float, *quantity(TIME, 0.0, 4 * 3600.0)] = Field(
+        default_factory=lambda done: min(done["lasts_s"], max(NEEDS_CLEAN_S, done["lasts_s"] / 2)),
+        alias="needs_clean",
+    )
+    learn: Names = ()
+
+
+class Threshold(Strict):
+    """What a feature is compared with.
+
+    `value` is in the feature's unit, `unit` as written (empty for a bare number); `success` is
+    the share of clean baseline time at which the condition alone would hold.
+    """
+
+    method: Literal["fixed", "percentile"]
+    value: float | None = None
+    success: Success | None = None
+    unit: Literal["", "uV", "uV2"] = ""
+
+    keys: ClassVar[tuple[str, ...]] = ("baseline", "success", "fixed")
+
+    @classmethod
+    def shape(cls, data: Any) -> Any:
+        """Read `{fixed: 12 uV2}` or `{baseline: percentile, success: 65 %}`."""
+        allowed = "`{baseline: percentile, success: 65 %}` or `{fixed: 12 uV2}`"
+        if not isinstance(data, Map):
+            raise mistake(f"a threshold is a mapping, not {described(data)}", allowed)
+        rest = {k: v for k, v in data.items() if k not in cls.keys}
+        if ("fixed" in data) == ("baseline" in data):
+            raise mistake("a threshold is either `fixed` or from the `baseline`", allowed)
+        if "fixed" in data:
+            if "success" in data:
+                raise mistake("`success` belongs to a baseline threshold, not to `fixed`", allowed)
+            value, unit = fixed_number(data["fixed"])
+            return data.reshaped({"method": "fixed", "value": value, "unit": unit, **rest})
+        if data["baseline"] != "percentile":
+            raise mistake(f"unknown baseline threshold {shown(data['baseline'])}", "`percentile`")
+        if "success" not in data:
+            raise mistake("a baseline threshold needs `success`", allowed)
+        return data.reshaped({"method": "percentile", "success": data["success"], **rest})
+
+
+def fixed_number(value: Any) -> tuple[float, str]:
+    """Read the number of a `fixed:` key: with a unit, or bare for a feature without one."""
+    if isinstance(value, str):
+        return measured(value, (POWER, VOLTAGE))
+    return number(value), ""
+
+
+class Rule(Strict):
+    """A condition on one feature."""
+
+    feature: Name
+    direction: Literal["above", "below"]
+    threshold: Threshold
+
+    keys: ClassVar[tuple[str, ...]] = ("feature", "above", "below")
+
+    @classmethod
+    def shape(cls, data: Any) -> Any:
+        """Read `{feature: x, above: {...}}` or `below`."""
+        if not isinstance(data, Map):
+            return data
+        items = {k: v for k, v in data.items() if k not in ("above", "below")}
+        if ("above" in data) == ("below" in data):
+            raise mistake(
+                "a rule needs exactly one of `above` and `below`",
+                "`above: {baseline: percentile, success: 65 %}`",
+            )
+        direction = "above" if "above" in data else "below"
+        return data.reshaped({**items, "direction": direction, "threshold": data[direction]})
+
+
+class Reward(Rule):
+    """The rewarded condition: how long it must hold, and the pause after a reward."""
+
+    sustain_s: ShortTime = Field(default=0.5, alias="sustain")
+    refractory_s: ShortTime = Field(default=2.0, alias="refractory")
+
+    keys: ClassVar[tuple[str, ...]] = ("feature", "above", "below", "sustain", "refractory")
+
+
+class Edge(Strict):
+    """One end of the level: a fixed value, or the baseline median plus a number of MADs."""
+
+    fixed: float | None = None
+    plus_mad: Mads = 0.0
+    unit: Literal["", "uV", "uV2"] = ""
+
+    keys: ClassVar[tuple[str, ...]] = ("baseline", "plus", "fixed")
+
+    @classmethod
+    def shape(cls, data: Any) -> Any:
+        """Read `{baseline: median, plus: -1 mad}` or `{fixed: 3 uV2}`."""
+        allowed = "`{baseline: median, plus: -1 mad}` or `{fixed: 3 uV2}`"
+        if not isinstance(data, Map):
+            raise mistake(f"an edge is a mapping, not {described(data)}", allowed)
+        rest = {k: v for k, v in data.items() if k not in cls.keys}
+        if ("fixed" in data) == ("baseline" in data):
+            raise mistake("an edge is either `fixed` or from the `baseline`", allowed)
+        if "fixed" in data:
+            if "plus" in data:
+                raise mistake("`plus` belongs to a baseline edge, not to `fixed`", allowed)
+            value, unit = fixed_number(data["fixed"])
+            return data.reshaped({"fixed": value, "unit": unit, **rest})
+        if data["baseline"] != "median":
+            raise mistake(f"unknown baseline edge {shown(data['baseline'])}", "`median`")
+        plus = {"plus_mad": data["plus"]} if "plus" in data else {}
+        return data.reshaped({**plus, **rest})
+
+
+class Level(Strict):
+    """How a feature becomes the continuous level, 0 at `start` to 1 at `end`."""
+
+    feature: Name
+    start: Edge = Field(alias="from")
+    end: Edge = Field(alias="to")
+    smooth_s: ShortTime = Field(default=0.3, alias="smooth")
+
+
+class Sound(Strict):
+    """What is heard; names from the registry of sounds."""
+
+    on_reward: Text | None = None
+    continuous: Text | None = None
+    cues: Literal["none", "tones"] = "tones"
+
+
+class Feedback(Strict):
+    """What the person perceives."""
+
+    level: Level
+    picture: Text
+    sound: Sound = Sound()
+
+
+STEP_KINDS = ("train", "rest", "transfer")
+
+
+class SessionStep(Strict):
+    """One step of the session, as written; `repeat` is already expanded."""
+
+    kind: Literal["baseline", "train", "rest", "transfer"]
+    lasts_s: Annotated[float, *quantity(TIME, 0.0, 4 * 3600.0)] = Field(default=0.0, alias="lasts")
+    say: Text | None = None
+    name: Name | None = None
+    eyes: Eyes | None = None
+
+    keys: ClassVar[tuple[str, ...]] = (*STEP_KINDS, "say", "name", "eyes")
+
+    @classmethod
+    def shape(cls, data: Any) -> Any:
+        """Read `baseline` or `{train: 180 s, say: "..."}`."""
+        allowed = "`baseline`, `{train: 180 s}`, `{rest: 30 s}`, `{transfer: 180 s}` or `repeat`"
+        if isinstance(data, Word) and data == "baseline":
+            made = Map(kind=data)
+            made.at, made.key, made.name = data.at, data.key, data.name
+            return made
+        if not isinstance(data, Map):
+            raise mistake(f"{shown(data)} is no step of a session", allowed)
+        kinds = [k for k in STEP_KINDS if k in data]
+        if len(kinds) != 1:
+            raise mistake("a step is exactly one of train, rest and transfer", allowed)
+        rest = {k: v for k, v in data.items() if k not in STEP_KINDS}
+        return data.reshaped({"kind": kinds[0], "lasts": data[kinds[0]], **rest})
+
+
+class Protocol(Strict):
+    """A whole protocol."""
+
+    format: Format
+    name: Name
+    title: Text
+    evidence: Evidence
+    summary: Text
+    cautions: Names = ()
+    needs: Needs
+    condition: Condition
+    features: dict[Name, Feature]
+    gates: Gates = Gates()
+    baseline: tuple[BaselineBlock, ...]
+    reward: Reward
+    inhibit: tuple[Rule, ...] = ()
+    feedback: Feedback
+    session: tuple[SessionStep, ...]
+
+    @classmethod
+    def shape(cls, data: Any) -> Any:
+        """Expand every `repeat` of the session."""
+        if isinstance(data, Map) and isinstance(data.get("session"), Seq):
+            session = data["session"]
+            flat = Seq(_expanded(session, 1))
+            flat.at, flat.key, flat.name, flat.parent = (
+                session.at,
+                session.key,
+                session.name,
+                session.parent,
+            )
+            return data.reshaped({**data, "session": flat})
+        return data
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The reward rule first, then the inhibits."""
+        return (self.reward, *self.inhibit)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Every site that a feature uses, in order of first use."""
+        seen: dict[str, None] = {}
+        for feature in self.features.values():
+            seen.update(dict.fromkeys(feature.at))
+        return tuple(seen)
+
+
+def _expanded(steps: Seq, times: int) -> list[Any]:
+    out: list[Any] = []
+    for step in steps:
+        if isinstance(step, Map) and "repeat" in step:
+            out += _repeated(step, times)
+        else:
+            out.append(step)
+        if len(out) * times > MAX_STEPS:
+            raise mistake(f"the session has more than {MAX_STEPS} steps", "use longer blocks")
+    return out
+
+
+def _repeated(step: Map, times: int) -> list[Any]:
+    allowed = "`{repeat: 6, blocks: [{train: 180 s}, {rest: 30 s}]}`"
+    unknown = [k for k in step if k not in ("repeat", "blocks")]
+    if unknown:
+        raise mistake(f"`{unknown[0]}` does not belong beside `repeat`", allowed)
+    count, blocks = step["repeat"], step.get("blocks")
+    if not isinstance(count, int) or getattr(count, "flag", False) or not 1 <= count <= MAX_STEPS:
+        raise mistake(f"repeat: {described(count)} is not a number of times", allowed)
+    if not isinstance(blocks, Seq) or not blocks:
+        raise mistake("`repeat` needs a list of `blocks`", allowed)
+    return _expanded(blocks, times * count) * count
