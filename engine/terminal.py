@@ -42,7 +42,7 @@ __all__ = [
     "render",
 ]
 
-_DRAW_EVERY_S = 0.1  # eyes need no more, and drawing is Python that the loop waits for
+_DRAW_EVERY_S = 0.25  # one drawing costs about 10 ms of Python that the loop cannot have
 _LINE_EVERY_S = 5.0  # of the plain view
 _CLOSE_WITHIN_S = 1.0  # a stalled terminal must not keep the session from ending
 
@@ -183,7 +183,7 @@ class LiveView:
         self._keys = Keys()
         self._fresh = threading.Condition()
         self._status: Status | None = None
-        self._prompt = Prompt()
+        self._prompt = self._drawn = Prompt()
         self._dirty = False
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -270,8 +270,12 @@ class LiveView:
                     failed = True
                     _, word, _, sentence = state_of(status)
                     live.update(Text(f"{word}  {sentence}"), refresh=True)
-                with self._fresh:
-                    self._fresh.wait_for(lambda: self._closing, timeout=_DRAW_EVERY_S)
+                with self._fresh:  # keys are answered at once, the rest can wait
+                    self._drawn = prompt
+                    self._fresh.wait_for(
+                        lambda: self._closing or self._prompt != self._drawn,
+                        timeout=_DRAW_EVERY_S,
+                    )
 
 
 class PlainView:
