@@ -1,0 +1,341 @@
+"""From a chunk as received to clean columns: contained, referenced, filtered, flagged.
+
+Order: containment (NaN, rail) → reference → step detection → high-pass and mains notch. Every
+operation is element-wise or runs sample by sample in a fixed order, so any slicing of the stream
+gives the same numbers. A filter state never sees a value that is not finite, and is started anew
+at the sample where a step happened, so nothing rings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.signal import butter, iirnotch, sosfilt, sosfilt_zi, tf2sos
+
+from engine.frames import Bool, Float, Quality, StreamSpec, frozen
+from engine.montage import find_site
+from engine.reference import Montage, rereference
+from engine.ring import Ring
+
+__all__ = [
+    "BEAT_HOPS",
+    "DEFAULT_RANGE_UV",
+    "Resets",
+    "Conditioned",
+    "Conditioner",
+    "ConditionSettings",
+    "carried_sos",
+    "condition_settings",
+    "settle_samples",
+]
+
+BEAT_HOPS = 10
+"""Housekeeping (flat test, step limit) happens every tenth grid point, about 0.2 s."""
+DEFAULT_RANGE_UV = 500_000.0
+"""Clamp when the room names no range: wider than any DC-coupled EEG amplifier's input."""
+FLAT_SD_UV = 0.5
+FLAT_WINDOW_S = 1.0
+RECOVER_S = 5.0  # a flat or railed channel is bad until it was clean this long
+STEP_UV_AT_250_HZ = 50.0
+STEP_ROBUST_SD = 8.0
+STEP_MEMORY_S = 10.0
+CLIPPED_MIN_UV = 150.0  # three equal samples mean clipping only far from the mean
+NOTCH_Q = 30.0
+
+Resets = tuple[tuple[int, Bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionSettings:
+    """What conditioning needs to know.
+
+    Parameters
+    ----------
+    rate_hz : float
+        Nominal sampling rate.
+    hop : int
+        Samples between grid points.
+    montage : Montage
+        Columns, sites, reference.
+    high_pass_hz : float
+        Cut-off of the causal 2nd-order Butterworth high-pass.
+    notch_hz : float or None
+        Mains frequency, or None to leave it.
+    range_uv : float
+        Values beyond are clamped and flagged.
+    """
+
+    rate_hz: float
+    hop: int
+    montage: Montage
+    high_pass_hz: float
+    notch_hz: float | None
+    range_uv: float = DEFAULT_RANGE_UV
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioned:
+    """One conditioned segment.
+
+    Parameters
+    ----------
+    seq : int
+        Index of the first sample.
+    t : ndarray, shape (n_samples,)
+        Raw stamps.
+    referenced_uv : ndarray, shape (n_samples, n_sites)
+        Contained and referenced, before any filter.
+    uv : ndarray, shape (n_samples, n_sites)
+        After high-pass and notch.
+    flags : ndarray of int64, shape (n_samples, n_sites)
+        `Quality` bits per sample.
+    resets : tuple of (int, ndarray of bool)
+        Rows at which the filters of the marked sites start anew.
+    grid : ndarray of int
+        Rows that are grid points.
+    """
+
+    seq: int
+    t: Float
+    referenced_uv: Float
+    uv: Float
+    flags: np.ndarray
+    resets: Resets
+    grid: np.ndarray
+
+
+def settle_samples(sos: np.ndarray, rate_hz: float, share: float = 1e-3) -> int:
+    """Return samples until all but `share` of the impulse response's energy has passed."""
+    n = int(20 * rate_hz)
+    impulse = np.zeros(n)
+    impulse[0] = 1.0
+    energy = np.cumsum(np.abs(sosfilt(sos, impulse)) ** 2)
+    return int(np.searchsorted(energy, (1.0 - share) * energy[-1])) + 1
+
+
+def carried_sos(
+    sos: np.ndarray,
+    x: Float,
+    zi: np.ndarray,
+    resets: Resets,
+    start: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Filter with carried state, starting marked channels anew at their reset rows.
+
+    Parameters
+    ----------
+    sos : ndarray, shape (n_sections, 6)
+        Real or complex sections.
+    x : ndarray, shape (n_samples, n_channels)
+        Input.
+    zi : ndarray, shape (n_sections, 2, n_channels)
+        State; not modified.
+    resets : tuple of (row, mask)
+        See `Conditioned.resets`.
+    start : ndarray, shape (n_sections, 2) or None
+        State of a unit step, scaled by the sample at the reset (no transient); None starts at 0.
+
+    Returns
+    -------
+    y, zi : ndarray
+        Output and new state.
+    """
+    if not resets:
+        y, zi = sosfilt(sos, x, axis=0, zi=zi)
+        return y, zi
+    zi = zi.copy()
+    parts = []
+    at = 0
+    for row, mask in resets:
+        if row > at:
+            y, zi = sosfilt(sos, x[at:row], axis=0, zi=zi)
+            parts.append(y)
+            at = row
+        zi[:, :, mask] = 0.0 if start is None else start[:, :, None] * x[row, mask]
+    y, zi = sosfilt(sos, x[at:], axis=0, zi=zi)
+    parts.append(y)
+    return np.concatenate(parts), zi
+
+
+class Conditioner:
+    """Condition segments in order (settings + state + step).
+
+    A segment must not reach across a beat (see `beat`); `engine.pipeline` cuts accordingly.
+    """
+
+    def __init__(self, settings: ConditionSettings) -> None:
+        self.settings = settings
+        s, m = settings, settings.montage
+        sections = [butter(2, s.high_pass_hz, "highpass", fs=s.rate_hz, output="sos")]
+        if s.notch_hz is not None and s.notch_hz < 0.45 * s.rate_hz:
+            sections.append(tf2sos(*iirnotch(s.notch_hz, NOTCH_Q, fs=s.rate_hz)))
+        self.sos: np.ndarray = np.concatenate(sections)
+        self._start = sosfilt_zi(self.sos)
+        self.settle = settle_samples(self.sos, s.rate_hz)
+        self.beat = BEAT_HOPS * s.hop
+        self.good: Bool = np.ones(len(m.columns), bool)
+        self._columns = list(m.columns)
+        self._at = list(m.sites)
+        self._step_floor = STEP_UV_AT_250_HZ * 250.0 / s.rate_hz
+        self._decimate = max(1, round(s.rate_hz / 250.0))
+        self._recover = round(RECOVER_S * s.rate_hz)
+        self._step_beats = max(1, round(s.rate_hz / self.beat))
+        self.raw = Ring(max(2, round(FLAT_WINDOW_S * s.rate_hz)), len(m.columns))
+        self._diffs = Ring(max(8, round(STEP_MEMORY_S * s.rate_hz / self._decimate)), len(m.sites))
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the signal (start, gap): the next sample initialises every filter."""
+        m = self.settings.montage
+        n_sites = len(m.sites)
+        self._zi = np.zeros((len(self.sos), 2, n_sites))
+        self._fresh = True
+        self._last = np.zeros(len(m.columns))  # last good value per column
+        self._before = np.zeros((2, len(m.columns)))  # the two samples before, for clipping
+        self._last_ref = np.zeros(n_sites)
+        self._rail_until = np.full(len(m.columns), -1, np.int64)  # sample index
+        self._flat_until = np.full(len(m.columns), -1, np.int64)
+        self._step_limit = np.full(n_sites, self._step_floor)
+        self.raw.clear()
+        self._diffs.clear()
+
+    def mark_bad(self, name: str) -> bool:
+        """Leave a channel out of the reference and distrust it; return whether it was found."""
+        at = find_site(name, self.settings.montage.names)
+        if at is None:
+            return False
+        self.good = self.good.copy()
+        self.good[at] = False
+        return True
+
+    def step(self, seq: int, t: Float, uv: Float) -> Conditioned:
+        """Condition samples `seq` ... of every stream column.
+
+        Parameters
+        ----------
+        seq : int
+            Index of the first sample.
+        t : ndarray, shape (n_samples,)
+            Raw stamps.
+        uv : ndarray, shape (n_samples, n_stream_columns)
+            Not modified.
+        """
+        x, flags = self._contain(uv[:, self._columns])
+        referenced = rereference(x, self.settings.montage, self.good)
+        resets = self._steps(seq, referenced, flags)
+        y, self._zi = carried_sos(self.sos, referenced, self._zi, resets, self._start)
+        self._clipped(x, y, flags)
+        self.raw.push(x)
+        site_flags = flags[:, self._at].copy()
+        self._linger(seq, site_flags)
+        hop = self.settings.hop
+        grid = np.arange(-seq % hop, len(x), hop)
+        if len(x) and (seq + len(x) - 1) % self.beat == 0:
+            self._housekeeping(seq + len(x) - 1)
+        return Conditioned(
+            seq, t, frozen(referenced), frozen(y), frozen(site_flags), resets, frozen(grid)
+        )
+
+    def _contain(self, x: Float) -> tuple[Float, np.ndarray]:
+        """Replace what is not finite by the last good value, clamp what is out of range."""
+        flags = np.zeros(x.shape, np.int64)
+        finite = np.isfinite(x)
+        if not finite.all():
+            x = x.copy()
+            flags[~finite] |= Quality.NAN
+            rows = np.where(finite, np.arange(1, len(x) + 1)[:, None], 0)
+            np.maximum.accumulate(rows, axis=0, out=rows)
+            padded = np.concatenate([self._last[None], np.where(finite, x, 0.0)])
+            x = np.take_along_axis(padded, rows, axis=0)
+        limit = self.settings.range_uv
+        if len(x) and max(x.max(), -x.min()) >= limit:
+            flags[np.abs(x) >= limit] |= Quality.RAIL
+            x = np.clip(x, -limit, limit)
+        if len(x):
+            self._last = x[-1].copy()
+        return x, flags
+
+    def _steps(
+        self, seq: int, referenced: Float, flags: np.ndarray
+    ) -> tuple[tuple[int, Bool], ...]:
+        """Flag jumps between neighbouring samples; return where filters start anew."""
+        n_sites = len(self._at)
+        if not len(referenced):
+            return ()
+        every = np.ones(n_sites, bool)
+        first = ((0, every),) if self._fresh else ()
+        before = referenced[:1] if self._fresh else self._last_ref[None]
+        diff = np.diff(np.concatenate([before, referenced]), axis=0)
+        self._fresh = False
+        self._last_ref = referenced[-1].copy()
+        jumped = np.abs(diff) > self._step_limit
+        rows = np.flatnonzero(jumped.any(axis=1))
+        for k, column in enumerate(self._at):
+            flags[jumped[:, k], column] |= Quality.STEP
+        kept = np.arange(seq, seq + len(diff)) % self._decimate == 0
+        self._diffs.push(diff[kept & ~jumped.any(axis=1)])
+        return first + tuple((int(r), jumped[r]) for r in rows if r or not first)
+
+    def _clipped(self, x: Float, y: Float, flags: np.ndarray) -> None:
+        """Flag clipping at the sites: equal samples far from the mean."""
+        if not len(x):
+            return
+        padded = np.concatenate([self._before, x])
+        self._before = padded[-2:].copy()
+        same = (padded[2:] == padded[1:-1]) & (padded[1:-1] == padded[:-2])
+        if same.any():
+            for k, column in enumerate(self._at):
+                far = np.abs(y[:, k]) > CLIPPED_MIN_UV
+                flags[same[:, column] & far, column] |= Quality.RAIL
+
+    def _linger(self, seq: int, site_flags: np.ndarray) -> None:
+        """Keep a flat or railed site flagged until it was clean for `RECOVER_S`."""
+        n = len(site_flags)
+        for k, column in enumerate(self._at):
+            railed = np.flatnonzero(site_flags[:, k] & Quality.RAIL)
+            site_flags[: max(0, self._rail_until[column] - seq + 1), k] |= Quality.RAIL
+            if len(railed):  # a segment is far shorter than RECOVER_S
+                site_flags[railed[0] :, k] |= Quality.RAIL
+                self._rail_until[column] = seq + int(railed[-1]) + self._recover
+            site_flags[: max(0, self._flat_until[column] - seq + 1), k] |= Quality.FLAT
+            if n and not self.good[column]:
+                site_flags[:, k] |= Quality.MARKED
+
+    def _housekeeping(self, seq: int) -> None:
+        """Once per beat: flat channels, and each site's own step limit."""
+        if self.raw.filled >= len(self.raw.window()):
+            window = self.raw.window()
+            flat = window.std(axis=0) < FLAT_SD_UV
+            self._flat_until[flat] = seq + self._recover
+        if (seq // self.beat) % self._step_beats == 0 and self._diffs.filled >= 250:
+            diffs = self._diffs.window()[-self._diffs.filled :]
+            centre = np.median(diffs, axis=0)
+            robust_sd = 1.4826 * np.median(np.abs(diffs - centre), axis=0)
+            self._step_limit = np.maximum(self._step_floor, STEP_ROBUST_SD * robust_sd)
+
+    def bad_columns(self, seq: int) -> tuple[tuple[str, Quality], ...]:
+        """Return the channels presently flat, railed or marked, with the reason."""
+        out = []
+        for i, name in enumerate(self.settings.montage.names):
+            why = Quality.OK
+            for until, bit in ((self._flat_until, Quality.FLAT), (self._rail_until, Quality.RAIL)):
+                if until[i] >= seq:
+                    why |= bit
+            if not self.good[i]:
+                why |= Quality.MARKED
+            if why:
+                out.append((name, why))
+        return tuple(out)
+
+
+def condition_settings(
+    spec: StreamSpec,
+    montage: Montage,
+    high_pass_hz: float,
+    notch_hz: float | None,
+    range_uv: float | None,
+) -> ConditionSettings:
+    """Return the settings for a stream."""
+    settings = ConditionSettings(spec.rate_hz, spec.hop, montage, high_pass_hz, notch_hz)
+    return settings if range_uv is None else replace(settings, range_uv=range_uv)

@@ -1,0 +1,387 @@
+"""Gates: is this moment's EEG brain, or something else?
+
+Measured on their own branch, never through the protocol's band (numbers: Neuroloop's science
+document, section 4.1, design defaults unless a source is named):
+
+========== ===================================== ================================ ========
+gate       measured per grid point               closes when                      freezes
+========== ===================================== ================================ ========
+amplitude  max |x|, 1-40 Hz, per site            > 100 µV (eyes closed 250 µV);   500 ms
+                                                 after a baseline > max(100 µV,
+                                                 median + 6 robust SD of this)
+blink      range within 400 ms, 0.5-5 Hz, at     > 75 µV; after a baseline        500 ms
+           Fp1, Fp2, EOG                         > max(75 µV, the same)
+muscle     RMS 30-45 Hz and 45-65 Hz without     > 10 µV; after a baseline        500 ms
+           mains, 0.1 s                          > median + 4 x 1.4826 MAD
+step       a jump between two samples            see `engine.condition`           1 s
+flat, rail flags of `engine.condition`           at a site in use                 5 s clean
+nan, gap   flags; missing samples                at a site in use                 settling
+========== ===================================== ================================ ========
+
+Limits learned from a baseline never apply to decisions already made; the baseline itself is
+re-gated once with them (`Gates.relearn`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.signal import butter, iirnotch, sosfilt_zi, tf2sos
+
+from engine.condition import Conditioned, carried_sos, settle_samples
+from engine.estimate import analytic_sos
+from engine.frames import Bool, Float, Gate, Quality, frozen
+
+__all__ = ["GateLimits", "GatePoint", "GateRule", "GateSettings", "Gates"]
+
+AMPLITUDE_UV = 100.0
+AMPLITUDE_EYES_CLOSED_UV = 250.0
+BLINK_UV = 75.0
+BLINK_WINDOW_S = 0.4
+MUSCLE_UV = 10.0
+MUSCLE_MEAN_S = 0.1
+ROBUST_SD = 6.0
+MUSCLE_ROBUST_SD = 4.0
+AFTER_S = 0.5
+STEP_AFTER_S = 1.0
+BLINK_BEFORE_S = 0.1
+MIN_POINTS = 50  # fewer baseline points teach nothing
+MUSCLE_MIN_RATE_HZ = 100.0  # below, no band of muscle is left to look at
+HIGH_MUSCLE_MIN_RATE_HZ = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class GateRule:
+    """One gate: at which conditioned sites, with which limit and freeze (None: the default)."""
+
+    on: bool
+    sites: tuple[int, ...]
+    limit_uv: float | None = None
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GateSettings:
+    """What the gates need to know; sites are columns of `Conditioned`."""
+
+    rate_hz: float
+    hop: int
+    amplitude: GateRule
+    blink: GateRule
+    muscle: GateRule
+    step: GateRule
+    needed: tuple[int, ...]  # sites of the features: flat, rail, NaN, gap count there
+    mains_hz: float | None
+    eyes_closed: bool
+    settle: int = 0  # samples the slowest filter of the chain needs after a restart
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """The limit of every metric, in the order of `GateSettings`' sites."""
+
+    limits: Float
+    learned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GatePoint:
+    """What the gates measured at the grid points of a segment.
+
+    Parameters
+    ----------
+    metrics : ndarray, shape (n_grid, n_metrics)
+        Amplitude per site, blink per site, muscle per site, in µV.
+    flags : ndarray of int64, shape (n_grid, n_sites)
+        `Quality` bits since the previous grid point.
+    warm_from : tuple of int
+        Per grid point, the sample at which a needed site last started anew.
+    """
+
+    metrics: Float
+    flags: np.ndarray
+    warm_from: tuple[int, ...]
+
+
+@dataclass
+class _Freeze:
+    """Until which grid index each gate stays closed."""
+
+    until: dict[Gate, int] = field(default_factory=dict)
+
+
+class Gates:
+    """Measure and decide (settings + state + step)."""
+
+    def __init__(self, settings: GateSettings) -> None:
+        self.settings = s = settings
+        fs = s.rate_hz
+        nyquist = fs / 2.0
+        self._amplitude_at = list(s.amplitude.sites) if s.amplitude.on else []
+        self._blink_at = list(s.blink.sites) if s.blink.on else []
+        self._muscle_at = list(s.muscle.sites) if s.muscle.on else []
+        if fs < MUSCLE_MIN_RATE_HZ:
+            self._muscle_at = []
+        self._broad = butter(2, (1.0, min(40.0, 0.8 * nyquist)), "bandpass", fs=fs, output="sos")
+        self._slow = butter(2, (0.5, 5.0), "bandpass", fs=fs, output="sos")
+        base = [butter(2, 1.0, "highpass", fs=fs, output="sos")]
+        if s.mains_hz is not None and s.mains_hz < 0.45 * fs:
+            base.append(tf2sos(*iirnotch(s.mains_hz, 10.0, fs=fs)))
+        self._base = np.concatenate(base)
+        bands = [(30.0, min(45.0, 0.45 * fs))]
+        if fs >= HIGH_MUSCLE_MIN_RATE_HZ:
+            mains = s.mains_hz or 0.0
+            bands.append((45.0, 57.0) if mains > 55.0 else (53.0, 65.0))
+        self._muscle = [analytic_sos(b, fs) for b in bands]
+        keep = math.exp(-1.0 / (MUSCLE_MEAN_S * fs))
+        self._mean = np.array([[1.0 - keep, 0.0, 0.0, 1.0, -keep, 0.0]])
+        self._starts = {
+            "broad": sosfilt_zi(self._broad),
+            "slow": sosfilt_zi(self._slow),
+            "base": sosfilt_zi(self._base),
+        }
+        self.settle = max(s.settle, settle_samples(self._broad, fs), settle_samples(self._slow, fs))
+        self._grid_hz = fs / s.hop
+        self._window = max(1, round(BLINK_WINDOW_S * self._grid_hz))
+        n_a, n_b, n_m = len(self._amplitude_at), len(self._blink_at), len(self._muscle_at)
+        self.n_metrics = n_a + n_b + n_m
+        self._kind = np.repeat([0, 1, 2], [n_a, n_b, n_m])
+        self.limits = self._defaults()
+        self._plan = (
+            (Gate.AMPLITUDE, slice(0, n_a), s.amplitude),
+            (Gate.BLINK, slice(n_a, n_a + n_b), s.blink),
+            (Gate.MUSCLE, slice(n_a + n_b, None), s.muscle),
+        )
+        self._after = {
+            gate: self._points(AFTER_S if rule.after_s is None else rule.after_s)
+            for gate, _, rule in self._plan
+        }
+        step_after = STEP_AFTER_S if s.step.after_s is None else s.step.after_s
+        self._after[Gate.STEP] = self._points(step_after)
+        self._needed = list(s.needed)
+        self._step_at = list(s.step.sites) if s.step.on else []
+        self.restart()
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of the summary columns written to the recording."""
+        return ("amplitude_uv", "blink_uv", "muscle_uv")
+
+    def summary(self, metrics: Float) -> tuple[float, float, float]:
+        """Return the largest metric of each kind, NaN where a gate is off."""
+        out = [math.nan] * 3
+        for k in range(3):
+            of_kind = metrics[self._kind == k]
+            if len(of_kind):
+                out[k] = float(of_kind.max())
+        return out[0], out[1], out[2]
+
+    def _points(self, seconds: float) -> int:
+        return math.ceil(seconds * self._grid_hz)
+
+    def _defaults(self) -> GateLimits:
+        s = self.settings
+        amplitude = AMPLITUDE_EYES_CLOSED_UV if s.eyes_closed else AMPLITUDE_UV
+        given = (
+            s.amplitude.limit_uv or amplitude,
+            s.blink.limit_uv or BLINK_UV,
+            s.muscle.limit_uv or MUSCLE_UV,
+        )
+        return GateLimits(frozen(np.asarray(given, float)[self._kind]))
+
+    def restart(self) -> None:
+        """Forget the signal (start, gap); freezes in force stay."""
+        n_a, n_b, n_m = len(self._amplitude_at), len(self._blink_at), len(self._muscle_at)
+        self._zi_broad = np.zeros((len(self._broad), 2, n_a))
+        self._zi_slow = np.zeros((len(self._slow), 2, n_b))
+        self._zi_base = np.zeros((len(self._base), 2, n_m))
+        self._zi_muscle = [np.zeros((len(m), 2, n_m), complex) for m in self._muscle]
+        self._zi_mean = np.zeros((1, 2, n_m))
+        self._hop_max = np.full(n_a, -np.inf)
+        self._slow_max = np.full(n_b, -np.inf)
+        self._slow_min = np.full(n_b, np.inf)
+        self._ranges: list[tuple[Float, Float]] = []
+        self._hop_flags = np.zeros(0, np.int64)
+        self._warm_from = -1  # sample index of the last restart of a needed site
+        if not hasattr(self, "_freeze"):
+            self._freeze = _Freeze()
+
+    # -------------------------------------------------------------- measure
+
+    def measure(self, c: Conditioned) -> GatePoint:
+        """Return what the gates see at the grid points of one segment."""
+        n = len(c.uv)
+        metrics = np.empty((len(c.grid), self.n_metrics))
+        if self._hop_flags.shape != (c.flags.shape[1],):
+            self._hop_flags = np.zeros(c.flags.shape[1], np.int64)
+        flags = np.empty((len(c.grid), c.flags.shape[1]), np.int64)
+        if self._warm_from < 0:
+            self._warm_from = c.seq
+        anew = [row for row, mask in c.resets if mask[self._needed].any()]
+        warm_from = []
+        broad = self._filter_broad(c)
+        slow = self._filter_slow(c)
+        muscle = self._filter_muscle(c)
+        n_a, n_b = len(self._amplitude_at), len(self._blink_at)
+        at = 0
+        for g, row in enumerate(c.grid):
+            end = int(row) + 1
+            while anew and anew[0] < end:
+                self._warm_from = c.seq + anew.pop(0)
+            warm_from.append(self._warm_from)
+            self._gather(broad[at:end], slow[at:end], c.flags[at:end])
+            self._ranges.append((self._slow_max, self._slow_min))
+            del self._ranges[: -self._window]
+            metrics[g, :n_a] = self._hop_max
+            if n_b:
+                top = np.max([r[0] for r in self._ranges], axis=0)
+                metrics[g, n_a : n_a + n_b] = top - np.min([r[1] for r in self._ranges], axis=0)
+            metrics[g, n_a + n_b :] = np.sqrt(muscle[g])
+            flags[g] = self._hop_flags
+            self._hop_max = np.full(n_a, -np.inf)
+            self._slow_max = np.full(n_b, -np.inf)
+            self._slow_min = np.full(n_b, np.inf)
+            self._hop_flags = np.zeros_like(self._hop_flags)
+            at = end
+        if at < n:
+            self._gather(broad[at:], slow[at:], c.flags[at:])
+        if anew:
+            self._warm_from = c.seq + anew[-1]
+        return GatePoint(frozen(metrics), frozen(flags), tuple(warm_from))
+
+    def _gather(self, broad: Float, slow: Float, flags: np.ndarray) -> None:
+        if broad.shape[1]:
+            self._hop_max = np.maximum(self._hop_max, np.abs(broad).max(axis=0))
+        if slow.shape[1]:
+            self._slow_max = np.maximum(self._slow_max, slow.max(axis=0))
+            self._slow_min = np.minimum(self._slow_min, slow.min(axis=0))
+        self._hop_flags = self._hop_flags | np.bitwise_or.reduce(flags, axis=0)
+
+    @staticmethod
+    def _at(c: Conditioned, sites: list[int]) -> tuple[tuple[int, Bool], ...]:
+        return tuple((row, mask[sites]) for row, mask in c.resets)
+
+    def _filter_broad(self, c: Conditioned) -> Float:
+        sites = self._amplitude_at
+        y, self._zi_broad = carried_sos(
+            self._broad,
+            c.referenced_uv[:, sites],
+            self._zi_broad,
+            self._at(c, sites),
+            self._starts["broad"],
+        )
+        return y
+
+    def _filter_slow(self, c: Conditioned) -> Float:
+        sites = self._blink_at
+        y, self._zi_slow = carried_sos(
+            self._slow,
+            c.referenced_uv[:, sites],
+            self._zi_slow,
+            self._at(c, sites),
+            self._starts["slow"],
+        )
+        return y
+
+    def _filter_muscle(self, c: Conditioned) -> Float:
+        """Return the mean muscle power at the grid points, µV²."""
+        sites = self._muscle_at
+        resets = self._at(c, sites)
+        x, self._zi_base = carried_sos(
+            self._base, c.referenced_uv[:, sites], self._zi_base, resets, self._starts["base"]
+        )
+        power = np.zeros_like(x)
+        for k, sos in enumerate(self._muscle):
+            z, self._zi_muscle[k] = carried_sos(sos, x, self._zi_muscle[k], resets, None)
+            power += 2.0 * (z.real**2 + z.imag**2)
+        mean, self._zi_mean = carried_sos(self._mean, power, self._zi_mean, resets, None)
+        return np.asarray(np.maximum(mean[c.grid], 0.0))
+
+    # -------------------------------------------------------------- decide
+
+    def decide(self, seq: int, seen: GatePoint, g: int) -> Gate:
+        """Return why grid point `g` of `seen`, at sample `seq`, is gated; start freezes."""
+        metrics, flags = seen.metrics[g], seen.flags[g]
+        index = seq // self.settings.hop
+        until = self._freeze.until
+        if seq < seen.warm_from[g] + self.settle:
+            gate = Gate.WARMUP
+        else:
+            gate = Gate.OPEN
+            over = metrics > self.limits.limits
+            if over.any():
+                for kind, where, _ in self._plan:
+                    if over[where].any():
+                        until[kind] = index + self._after[kind]
+        bits = int(np.bitwise_or.reduce(flags[self._needed])) if self._needed else 0
+        if self._step_at and int(np.bitwise_or.reduce(flags[self._step_at])) & Quality.STEP:
+            until[Gate.STEP] = index + self._after[Gate.STEP]
+        if bits & Quality.NAN:
+            settle = math.ceil(self.settle / self.settings.hop)
+            until[Gate.NAN] = index + settle
+        if bits & Quality.FLAT:
+            gate |= Gate.FLAT
+        if bits & Quality.RAIL:
+            gate |= Gate.RAIL
+        if bits & Quality.MARKED:
+            gate |= Gate.MARKED
+        for kind, last in until.items():
+            if index <= last:
+                gate |= kind
+        return gate
+
+    def gap(self, next_seq: int) -> None:
+        """Samples are missing before `next_seq`: everything must fill anew."""
+        self.restart()
+        index = next_seq // self.settings.hop
+        self._freeze.until[Gate.GAP] = index + math.ceil(self.settle / self.settings.hop)
+
+    # -------------------------------------------------------------- learn
+
+    def relearn(self, metrics: Float) -> tuple[GateLimits, Bool]:
+        """Learn this person's limits from a baseline and re-gate it once.
+
+        Parameters
+        ----------
+        metrics : ndarray, shape (n_points, n_metrics)
+            Every grid point of the baseline block, in order.
+
+        Returns
+        -------
+        limits : GateLimits
+            For `apply`. Given limits (YAML) are kept.
+        keep : ndarray of bool, shape (n_points,)
+            Points that stay open under the new limits, including the freeze after a hit and
+            the 100 ms before a blink.
+        """
+        n = len(metrics)
+        limits = self.limits.limits.copy()
+        finite = np.isfinite(metrics).all(axis=1)
+        if int(finite.sum()) >= MIN_POINTS:
+            data = metrics[finite]
+            centre = np.median(data, axis=0)
+            robust_sd = 1.4826 * np.median(np.abs(data - centre), axis=0)
+            s = self.settings
+            floors = (s.amplitude.limit_uv, s.blink.limit_uv, s.muscle.limit_uv)
+            for j, kind in enumerate(self._kind):
+                if floors[kind] is not None:
+                    continue
+                if kind == 2:
+                    limits[j] = centre[j] + MUSCLE_ROBUST_SD * robust_sd[j]
+                else:
+                    floor = AMPLITUDE_UV if kind == 0 else BLINK_UV
+                    limits[j] = max(floor, centre[j] + ROBUST_SD * robust_sd[j])
+        learned = GateLimits(frozen(limits), learned=True)
+        keep = np.ones(n, bool)
+        for gate, where, _ in self._plan:
+            hits = np.flatnonzero((metrics[:, where] > limits[where]).any(axis=1))
+            before = self._points(BLINK_BEFORE_S) if gate is Gate.BLINK else 0
+            for h in hits:
+                keep[max(0, h - before) : h + self._after[gate] + 1] = False
+        return learned, keep
+
+    def apply(self, limits: GateLimits) -> None:
+        """Use learned limits from the next grid point on."""
+        self.limits = limits

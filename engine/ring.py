@@ -1,0 +1,59 @@
+"""A ring buffer whose every window is contiguous.
+
+Each row is written twice, one length apart, so the last `n` rows are always one slice: no roll,
+no copy, and always the same shape and memory layout, which makes sums over a window repeatable.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.frames import Float
+
+__all__ = ["Ring"]
+
+
+class Ring:
+    """The last `length` rows of `(n_samples, n_channels)` data.
+
+    Parameters
+    ----------
+    length : int
+        Rows kept.
+    n_channels : int
+        Columns.
+    """
+
+    def __init__(self, length: int, n_channels: int) -> None:
+        if length < 1:
+            raise ValueError(f"a ring needs at least one row, got {length}")
+        self._length = length
+        self._rows: Float = np.zeros((2 * length, n_channels))
+        self._next = 0
+        self.filled = 0
+
+    def push(self, rows: Float) -> None:
+        """Append rows of shape (n, n_channels); only the last `length` matter."""
+        self.filled = min(self._length, self.filled + len(rows))
+        if len(rows) > self._length:
+            self._next = (self._next + len(rows) - self._length) % self._length
+            rows = rows[-self._length :]
+        while len(rows):
+            n = min(len(rows), self._length - self._next)
+            self._rows[self._next : self._next + n] = rows[:n]
+            self._rows[self._next + self._length : self._next + self._length + n] = rows[:n]
+            self._next = (self._next + n) % self._length
+            rows = rows[n:]
+
+    def window(self) -> Float:
+        """Return the last `length` rows, oldest first: a read-only view, valid until `push`.
+
+        Rows never pushed are zero; compare `filled` with the length.
+        """
+        view = self._rows[self._next : self._next + self._length]
+        view.flags.writeable = False
+        return view
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.filled = 0
