@@ -452,7 +452,8 @@ class Decider:
         if self._level_map is None or not trusted[column] or not known(value, self._level_scale):
             self._smoother.skip()
             return None, "unknown"
-        return self._smoother.step(self._level_map(value)), ""
+        level = self._smoother.step(self._level_map(value))
+        return min(1.0, level), ""  # an average of ones may round a hair above one
 
     def _pay(self, frame: FeatureFrame, values: Sequence[float], events: list[Event]) -> None:
         self._rewards += 1
@@ -829,10 +830,10 @@ class Decider:
             for past in self._recent:
                 for cause in causes_of(past):
                     tally[cause] = tally.get(cause, 0) + 1
-            cause = max(sorted(tally), key=lambda c: tally[c])
+            cause = max(sorted(tally), key=lambda c: tally[c], default="unknown")
             data: dict[str, Any] = {
                 "cause": cause,
-                "text": _ADVICE[cause],
+                "text": _ADVICE.get(cause, "Look at the raw signal."),
                 "gated_share": self._recent_gated / self._recent_n,
             }
             events.append(Event(frame.t, frame.seq, "advice", data))

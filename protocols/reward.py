@@ -85,10 +85,10 @@ class Smoother:
         if self._frozen > self._keep:
             self.restart()
         self._frozen = 0
-        gain = self._gain
-        self._sum += gain * (x - self._sum)
+        gain, decay = self._gain, 1.0 - self._gain
+        self._sum = decay * self._sum + gain * x
         # The weight the values seen so far have: dividing by it removes the pull towards 0.
-        self._weight += gain * (1.0 - self._weight)
+        self._weight = decay * self._weight + gain
         return self._sum / self._weight
 
     def skip(self, n: int = 1) -> None:
