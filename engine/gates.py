@@ -75,6 +75,7 @@ class GateSettings:
     needed: tuple[int, ...]  # sites of the features: flat, rail, NaN, gap count there
     mains_hz: float | None
     eyes_closed: bool
+    site_names: tuple[str, ...] = ()
     settle: int = 0  # samples the slowest filter of the chain needs after a restart
 
 
@@ -166,17 +167,17 @@ class Gates:
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of the summary columns written to the recording."""
-        return ("amplitude_uv", "blink_uv", "muscle_uv")
-
-    def summary(self, metrics: Float) -> tuple[float, float, float]:
-        """Return the largest metric of each kind, NaN where a gate is off."""
-        out = [math.nan] * 3
-        for k in range(3):
-            of_kind = metrics[self._kind == k]
-            if len(of_kind):
-                out[k] = float(of_kind.max())
-        return out[0], out[1], out[2]
+        """Name of every metric: which gate measured it, and at which site."""
+        names = self.settings.site_names
+        return tuple(
+            f"{gate}_{names[i] if i < len(names) else i}"
+            for gate, sites in (
+                ("amplitude", self._amplitude_at),
+                ("blink", self._blink_at),
+                ("muscle", self._muscle_at),
+            )
+            for i in sites
+        )
 
     def _points(self, seconds: float) -> int:
         return math.ceil(seconds * self._grid_hz)

@@ -73,7 +73,6 @@ class Point:
     frame: FeatureFrame
     decision: Decision
     events: tuple[Event, ...]
-    measured: tuple[float, float, float]  # largest amplitude, blink, muscle in µV
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +237,7 @@ class Fold:
             decided = self.decider.step(frame, due)
             if decided.limits is not None:
                 self.gates.apply(decided.limits)
-            out.append(
-                Point(frame, decided.decision, decided.events, self.gates.summary(seen.metrics[g]))
-            )
+            out.append(Point(frame, decided.decision, decided.events))
         return out
 
     # -------------------------------------------------------------- raw numbers

@@ -1,0 +1,188 @@
+"""Put the fold together: a stream, a protocol and a plan become one `Fold`.
+
+Session, replay and benchmarks all call `assemble`, so what is live is what is replayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.condition import condition_settings
+from engine.errors import MontageError
+from engine.features import DEFAULT_TOTAL_HZ, DEFAULT_WINDOW_S, FEATURES, FeatureDef
+from engine.frames import Phase, StreamSpec
+from engine.gates import MUSCLE_MIN_RATE_HZ, GateRule, GateSettings
+from engine.montage import find_site
+from engine.pipeline import Fold, FoldSettings
+from engine.reference import Montage, choose_montage
+from protocols.baseline import Relearn
+from protocols.decide import Decider
+from protocols.model import GateSetting, Protocol
+
+__all__ = ["Assembly", "assemble", "feature_units"]
+
+BLINK_SITES = ("Fp1", "Fp2")
+WARN_BELOW_HZ = 250.0
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A fold ready to run, and what should be said about it.
+
+    Parameters
+    ----------
+    fold : Fold
+        The signal path with its decider.
+    decider : Decider
+        The same decider, for views.
+    montage : Montage
+        Columns, sites and the reference chosen.
+    delay_s : mapping of str to float
+        Estimator delay per feature.
+    level_feature : str
+        The feature that drives the level.
+    warnings : tuple of str
+        For the operator, before start.
+    """
+
+    fold: Fold
+    decider: Decider
+    montage: Montage
+    delay_s: Mapping[str, float]
+    level_feature: str
+    warnings: tuple[str, ...]
+
+    @property
+    def level_delay_s(self) -> float:
+        """How far back the shown level speaks of the brain."""
+        return self.delay_s[self.level_feature]
+
+
+def feature_units(protocol: Protocol) -> dict[str, str]:
+    """Return the unit of every feature of a protocol."""
+    return {name: FEATURES[f.kind].unit for name, f in protocol.features.items()}
+
+
+def assemble(
+    spec: StreamSpec,
+    protocol: Protocol,
+    plan: Sequence[Phase],
+    *,
+    mains_hz: float | None,
+    range_uv: float | None = None,
+) -> Assembly:
+    """Return the fold for one stream and one protocol.
+
+    Parameters
+    ----------
+    spec : StreamSpec
+        The agreed stream, or the columns of a file.
+    protocol : Protocol
+        A checked protocol.
+    plan : sequence of Phase
+        The expanded session.
+    mains_hz : float or None
+        Mains frequency of the room; None when unknown (files), then nothing is notched.
+    range_uv : float or None
+        The amplifier's range, from the room.
+
+    Raises
+    ------
+    MontageError
+        A site, the reference or the rate does not fit.
+    """
+    if spec.rate_hz < protocol.needs.rate_hz:
+        raise MontageError(
+            f"{protocol.name} needs at least {protocol.needs.rate_hz:g} Hz, the stream "
+            f"{spec.name!r} has {spec.rate_hz:g} Hz",
+            "raise the amplifier's sampling rate",
+        )
+    gates = protocol.gates
+    sites = list(dict.fromkeys([*protocol.sites, *_gate_sites(protocol)]))
+    wanted_blink = gates.blink.at or BLINK_SITES
+    optional = wanted_blink if gates.blink.on else ()
+    montage = choose_montage(spec, sites, protocol.condition.reference, optional)
+    warnings = list(montage.warnings)
+    where = {montage.names[i]: k for k, i in enumerate(montage.sites)}
+
+    def column(site: str) -> int:
+        at = find_site(site, montage.names)
+        if at is None or at not in montage.sites:
+            raise MontageError(f"the stream {spec.name!r} has no {site}", "name a site you have")
+        return where[montage.names[at]]
+
+    names = list(protocol.features)
+    defs = tuple(
+        FeatureDef(
+            name,
+            f.kind,
+            tuple(column(s) for s in f.at),
+            tuple(names.index(o) for o in f.of),
+            f.band_hz,
+            f.total_hz or DEFAULT_TOTAL_HZ,
+            f.smooth_s,
+            f.window_s or DEFAULT_WINDOW_S,
+        )
+        for name, f in protocol.features.items()
+    )
+    needed = tuple(dict.fromkeys(column(s) for s in protocol.sites))
+    blink = [column(s) for s in wanted_blink if find_site(s, montage.names) is not None]
+    if gates.blink.at is None:
+        blink += [k for k, i in enumerate(montage.sites) if not montage.is_eeg[i]]
+    if gates.blink.on and not blink:
+        warnings.append("no Fp1, Fp2 or EOG in the stream: blinks are not seen")
+    if gates.muscle.on and spec.rate_hz < MUSCLE_MIN_RATE_HZ:
+        warnings.append(f"muscle is not seen below {MUSCLE_MIN_RATE_HZ:g} Hz")
+    if spec.rate_hz < WARN_BELOW_HZ:
+        warnings.append(f"{spec.rate_hz:g} Hz is low; {WARN_BELOW_HZ:g} Hz or more is advised")
+
+    def rule(setting: GateSetting, default: tuple[int, ...]) -> GateRule:
+        at = default if setting.at is None else tuple(column(s) for s in setting.at)
+        return GateRule(setting.on, at, setting.limit_uv, setting.after_s)
+
+    first = next((b for b in protocol.baseline if b.learn), None)
+    gate_settings = GateSettings(
+        rate_hz=spec.rate_hz,
+        hop=spec.hop,
+        amplitude=rule(gates.amplitude, needed),
+        blink=GateRule(gates.blink.on, tuple(blink), gates.blink.limit_uv, gates.blink.after_s),
+        muscle=rule(gates.muscle, needed),
+        step=rule(gates.step, needed),
+        needed=needed,
+        mains_hz=mains_hz,
+        eyes_closed=first is not None and first.eyes == "closed",
+        site_names=montage.site_names,
+    )
+    notch = mains_hz if protocol.condition.mains == "notch" else None
+    settings = FoldSettings(
+        spec.rate_hz,
+        spec.hop,
+        condition_settings(spec, montage, protocol.condition.high_pass_hz, notch, range_uv),
+        gate_settings,
+        defs,
+    )
+    scales = {name: FEATURES[f.kind].scale for name, f in protocol.features.items()}
+    made: list[Decider] = []
+
+    def make(relearn: Relearn) -> Decider:
+        made.append(
+            Decider(
+                protocol,
+                plan,
+                grid_hz=spec.grid_hz,
+                hop=spec.hop,
+                scales=scales,
+                relearn=relearn,
+            )
+        )
+        return made[0]
+
+    fold = Fold(settings, make)
+    shown = protocol.feedback.level.feature
+    return Assembly(fold, made[0], montage, fold.delay_s(), shown, tuple(warnings))
+
+
+def _gate_sites(protocol: Protocol) -> list[str]:
+    gates = protocol.gates
+    return [s for g in (gates.amplitude, gates.muscle, gates.step) if g.on for s in g.at or ()]
