@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar
@@ -24,6 +24,18 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
 
 from engine.errors import FileError, Problem, YamlError
 from engine.units import described, is_flag, mistake, shown
@@ -32,15 +44,17 @@ __all__ = [
     "FORMAT",
     "Format",
     "Map",
+    "Marked",
     "Names",
+    "Place",
     "Seq",
     "Source",
     "Strict",
     "Text",
     "Whole",
+    "Word",
     "YesNo",
     "parse",
-    "problem",
     "read",
     "resolved",
     "validate",
@@ -95,6 +109,7 @@ class Flag(Marked, int):
     flag = True
 
     def __str__(self) -> str:
+        """Return the word as YAML spells it."""
         return "true" if self else "false"
 
 
@@ -102,19 +117,25 @@ class Nothing(Marked):
     """A key without a value."""
 
     def __str__(self) -> str:
+        """Return the word for messages."""
         return "nothing"
 
 
 class Map(Marked, dict[str, Any]):
-    """A mapping. `allowed` are the keys its model knows, set when the model has looked at it."""
+    """A mapping.
+
+    `allowed` are the keys its model knows, `later` the keys planned for a later format; both are
+    set when the model has looked at it.
+    """
 
     allowed: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
 
     def reshaped(self, items: Mapping[str, Any]) -> Map:
         """Return a mapping with other items at the same place."""
         other = Map(items)
         other.at, other.key, other.name = self.at, self.key, self.name
-        other.parent, other.allowed = self.parent, self.allowed
+        other.parent, other.allowed, other.later = self.parent, self.allowed, self.later
         return other
 
 
@@ -135,6 +156,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     keys: ClassVar[tuple[str, ...]] = ()
+    later: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def yaml_keys(cls) -> tuple[str, ...]:
@@ -152,10 +174,10 @@ class Strict(BaseModel):
         if isinstance(data, Nothing):
             raise mistake("there is no value here", "write the value after the colon")
         if isinstance(data, Map):
-            allowed = cls.yaml_keys()
+            allowed = data.allowed = cls.yaml_keys()
+            data.later = cls.later
             # An unknown key must stay unknown, also where it equals an attribute's name.
             data = data.reshaped({k if k in allowed else f"?{k}": v for k, v in data.items()})
-            data.allowed = allowed
         if isinstance(data, Marked):
             data = cls.shape(data)
         if isinstance(data, Marked) and not isinstance(data, Map):
@@ -235,3 +257,404 @@ YesNo = Annotated[
 ]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Format = Annotated[int, BeforeValidator(_format), WithJsonSchema({"const": FORMAT})]
+
+
+# ---------------------------------------------------------------- text -> marked values
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One YAML file as read.
+
+    Parameters
+    ----------
+    file : str
+        Its name, as shown in messages.
+    text : str
+    sha256 : str
+        Of the bytes of the file.
+    root : Map
+        The values, each with its place.
+    problems : tuple of Problem
+        Mistakes that did not keep the rest from being read, e.g. a key given twice.
+    """
+
+    file: str
+    text: str
+    sha256: str
+    root: Map
+    problems: tuple[Problem, ...] = ()
+
+    def problem(
+        self, loc: tuple[str | int, ...], what: str, allowed: str = "", *, key: bool = False
+    ) -> Problem:
+        """Return a problem at the value found by walking `loc`, keys and indices, as far as it
+        goes; at the key of that value if `key`.
+        """
+        value: Any = self.root
+        for step in loc:
+            if isinstance(value, Word) and step == 0:
+                break  # one name stands for a list of one
+            try:
+                value = value[step]
+            except (KeyError, IndexError, TypeError):
+                key = True  # of what was reached
+                break
+        place = (value.key or value.at) if key else _spot(value)
+        return Problem(self.file, place.line, place.column, what, allowed)
+
+
+def _spot(value: Marked) -> Place:
+    # A mapping or list is best found by its key, as is nothing at all; a scalar by itself.
+    if isinstance(value, (Map, Seq, Nothing)) and value.key is not None:
+        return value.key
+    return value.at
+
+
+class _RefusalError(Exception):
+    """The text cannot be read further."""
+
+    def __init__(self, place: Place, what: str, allowed: str = "") -> None:
+        super().__init__(what)
+        self.place, self.what, self.allowed = place, what, allowed
+
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,14})")
+_REAL = re.compile(
+    r"[-+]?([0-9]{1,15}\.[0-9]{0,15}|\.[0-9]{1,15})([eE][-+]?[0-9]{1,3})?"
+    r"|[-+]?[0-9]{1,15}[eE][-+]?[0-9]{1,3}"
+)
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+# The scanner looks ahead over open brackets and grows slow long before the events show the depth.
+_BRACKETS = re.compile(rf"(?:[\[{{]\s{{0,100}}){{{MAX_DEPTH + 1}}}")
+_DASHES = re.compile(rf"^ *(?:[-?] +){{{MAX_DEPTH + 1}}}", re.MULTILINE)
+
+_PLAINER = (
+    ("mapping values are not allowed", "there is a `: ` too many, or the indentation is wrong",
+     "put a text that contains `: ` in quotes; indent all keys of one group alike"),
+    ("could not find expected ':'", "this is no `key: value`", "a key, a colon, a space, a value"),
+    ("expected <block end>", "the indentation does not fit the lines above",
+     "indent all keys of one group alike"),
+    ("unexpected end of stream", "a quote or bracket that was opened is never closed", ""),
+    ("expected ',' or", "a comma or a closing bracket is missing", ""),
+    ("cannot start any token", "a text may not begin with this character", "put it in quotes"),
+)  # fmt: skip
+
+
+def read(path: Path) -> Source:
+    """Read a YAML file strictly.
+
+    Raises
+    ------
+    FileError
+        When there is no such file or it cannot be read.
+    YamlError
+        When its text is refused.
+    """
+    try:
+        if not path.is_file():
+            raise FileError(f"{path} is not a file.", "Check the name, or give the full path.")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise FileError(
+            f"{path} cannot be read: {error}.", "Check the file's permissions."
+        ) from error
+    return parse(data, str(path))
+
+
+def parse(data: bytes, file: str) -> Source:
+    """Read YAML text strictly; see `read`."""
+    try:
+        text = _decoded(data)
+        problems: list[tuple[Place, str, str]] = []
+        root = _composed(text, problems)
+    except _RefusalError as no:
+        raise YamlError(
+            (Problem(file, no.place.line, no.place.column, no.what, no.allowed),)
+        ) from None
+    found = tuple(Problem(file, p.line, p.column, what, allowed) for p, what, allowed in problems)
+    return Source(file, text, hashlib.sha256(data).hexdigest(), root, found)
+
+
+def _decoded(data: bytes) -> str:
+    start = Place(1, 1)
+    if len(data) > MAX_BYTES:
+        raise _RefusalError(
+            start,
+            f"the file is larger than {MAX_BYTES // 1024} kB; this is no protocol or room",
+            "check that it is the file you meant",
+        )
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\x00" in data[:64]:
+        raise _RefusalError(
+            start, "the file is encoded as UTF-16 or is not text", "save it as UTF-8"
+        )
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise _RefusalError(
+            start, "the file begins with a byte-order mark", "save it as UTF-8 without BOM"
+        )
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8", "replace")
+        raise _RefusalError(
+            _end_of(before), "this character is not UTF-8", "save the file as UTF-8"
+        ) from None
+    if not text.strip():
+        raise _RefusalError(start, "the file is empty", "see `neuroloop protocols` for examples")
+    for pattern, what, allowed in (
+        (re.compile("\t"), "there is a tab", "YAML is indented with spaces only"),
+        (_CONTROL, "there is an invisible control character", "delete it"),
+        (_BRACKETS, f"nested deeper than {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels"),
+        (_DASHES, f"nested deeper than {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels"),
+    ):
+        match = pattern.search(text)
+        if match:
+            raise _RefusalError(_end_of(text[: match.start()]), what, allowed)
+    if text.count(",") + text.count("\n") > 2 * MAX_NODES:  # sooner than the parser would say
+        raise _RefusalError(start, f"the file has more than {MAX_NODES} values", "use `repeat`")
+    return text
+
+
+def _end_of(text: str) -> Place:
+    return Place(text.count("\n") + 1, len(text) - text.rfind("\n"))
+
+
+def _events(text: str) -> Iterator[Any]:
+    place = Place(1, 1)
+    try:
+        for event in YAML(typ="safe", pure=True).parse(text):
+            place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
+            yield event
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        if mark is not None:
+            place = Place(mark.line + 1, mark.column + 1)
+        said = str(error.problem or error.context or "this is not YAML")
+        for part, what, allowed in _PLAINER:
+            if part in said:
+                raise _RefusalError(place, what, allowed) from None
+        raise _RefusalError(place, f"this is not YAML: {said}") from None
+    except (_RefusalError, GeneratorExit):
+        raise
+    except Exception as error:
+        # The parser's own slips on odd text (bad escapes, for one) are the file's fault to a
+        # reader, who needs the place and no traceback.
+        raise _RefusalError(place, f"this cannot be read as YAML: {error}") from error
+
+
+def _composed(text: str, problems: list[tuple[Place, str, str]]) -> Map:
+    """Build the values from the events, without recursion."""
+    open_nodes: list[tuple[Map | Seq, list[Word]]] = []  # each with its pending key
+    root: Any = None
+    nodes = documents = 0
+    for event in _events(text):
+        place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
+        if isinstance(event, DocumentStartEvent):
+            documents += 1
+            _check_document(event, place, documents)
+        if isinstance(event, (SequenceEndEvent, MappingEndEvent)):
+            open_nodes.pop()
+        if not isinstance(event, (ScalarEvent, SequenceStartEvent, MappingStartEvent, AliasEvent)):
+            continue
+        nodes += 1
+        _check_node(event, place, nodes)
+        value = _value(event)
+        value.at = place
+        if not open_nodes:
+            root = value
+        else:
+            _attach(*open_nodes[-1], value, problems)
+        if isinstance(value, (Map, Seq)):
+            open_nodes.append((value, []))
+            if len(open_nodes) > MAX_DEPTH:
+                raise _RefusalError(
+                    place, f"nested deeper than {MAX_DEPTH} levels", f"at most {MAX_DEPTH} levels"
+                )
+    if root is None or isinstance(root, Nothing):
+        raise _RefusalError(
+            Place(1, 1), "the file is empty", "see `neuroloop protocols` for examples"
+        )
+    if not isinstance(root, Map):
+        raise _RefusalError(root.at, f"the file is {described(root)}, not `key: value` lines")
+    return root
+
+
+def _check_document(event: Any, place: Place, documents: int) -> None:
+    if documents > 1:
+        raise _RefusalError(place, "a second document begins here (`---`)", "one document per file")
+    if event.version or event.tags:
+        raise _RefusalError(place, "directives (`%YAML`, `%TAG`) are refused", "delete the line")
+
+
+def _check_node(event: Any, place: Place, nodes: int) -> None:
+    if isinstance(event, AliasEvent) or event.anchor is not None:
+        sign = "alias (`*name`)" if isinstance(event, AliasEvent) else "anchor (`&name`)"
+        raise _RefusalError(
+            place, f"an {sign} is refused", "write the value out where it is needed"
+        )
+    if event.tag is not None:
+        raise _RefusalError(
+            place, f"a tag ({shown(event.tag)}) is refused", "write the plain value"
+        )
+    if nodes > MAX_NODES:
+        raise _RefusalError(place, f"the file has more than {MAX_NODES} values", "use `repeat`")
+
+
+def _value(event: Any) -> Marked:
+    if isinstance(event, SequenceStartEvent):
+        return Seq()
+    if isinstance(event, MappingStartEvent):
+        return Map()
+    text: str = event.value
+    if event.style is not None:  # quoted or a block of text
+        return Word(text)
+    if text in ("", "~", "null", "Null", "NULL"):
+        return Nothing()
+    if text in ("true", "True", "TRUE", "false", "False", "FALSE"):
+        return Flag(text[0] in "tT")
+    if _INTEGER.fullmatch(text):
+        return Integer(text)
+    if _REAL.fullmatch(text):
+        return Real(text)
+    return Word(text)
+
+
+def _attach(
+    node: Map | Seq,
+    pending: list[Word],
+    value: Marked,
+    problems: list[tuple[Place, str, str]],
+) -> None:
+    if isinstance(node, Seq):
+        value.parent = node.parent
+        node.append(value)
+        return
+    if not pending:
+        pending.append(_key(value))
+        return
+    key = pending.pop()
+    value.key, value.name, value.parent = key.at, str(key), node
+    if str(key) in node:
+        first = node[str(key)].key
+        problems.append((key.at, f"`{key}` is given twice", f"first given in line {first.line}"))
+    else:
+        node[str(key)] = value
+
+
+def _key(value: Marked) -> Word:
+    if isinstance(value, (Map, Seq)):
+        raise _RefusalError(value.at, f"a key must be a word, not {described(value)}")
+    if str(value) == "<<":
+        raise _RefusalError(value.at, "a merge key (`<<`) is refused", "write the values out")
+    word = Word("" if isinstance(value, Nothing) else value)
+    word.at = value.at
+    return word
+
+
+# ---------------------------------------------------------------- marked values -> models
+
+M = TypeVar("M", bound=Strict)
+
+
+def validate(model: type[M], source: Source) -> M:
+    """Return the model that the file describes.
+
+    Raises
+    ------
+    YamlError
+        With every mistake at once, in the order of the file.
+    """
+    problems = list(source.problems)
+    try:
+        if "format" in source.root:
+            _format(source.root["format"])
+        made = model.model_validate(source.root, by_alias=True, by_name=False)
+    except PydanticCustomError as error:
+        # What else is wrong with a file of another format is not for this version to say.
+        context = error.context or {}
+        problems = [source.problem(("format",), context["what"], context["allowed"])]
+    except ValidationError as error:
+        problems += _all_explained(error, source)
+    if problems:
+        ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.line, p.column))
+        raise YamlError(tuple(ordered[:MAX_PROBLEMS]))
+    return made
+
+
+def resolved(model: Strict) -> dict[str, Any]:
+    """Return the model as plain JSON values; `type(model).model_validate` builds it again."""
+    return model.model_dump(mode="json", exclude_none=True)
+
+
+def _all_explained(error: ValidationError, source: Source) -> Iterator[Problem]:
+    errors = error.errors(include_url=False)
+    # A misspelt key is one mistake, not two: its right spelling is then not missing as well.
+    misspelt = {
+        (id(e["input"].parent.at), _close(e["input"]))
+        for e in errors
+        if e["type"] == "extra_forbidden" and isinstance(e["input"], Marked) and e["input"].parent
+    }
+    for one in errors:
+        missing = one["type"] == "missing" and isinstance(one["input"], Marked)
+        if not (missing and (id(one["input"].at), one["loc"][-1]) in misspelt):
+            yield from _explained(one, source)
+
+
+def _close(value: Marked) -> str:
+    """Return the key that was probably meant, or nothing."""
+    parent = value.parent
+    if parent is None:
+        return ""
+    free = [k for k in parent.allowed if k not in parent]
+    close = difflib.get_close_matches(value.name.casefold(), free, n=1, cutoff=0.6)
+    return close[0] if close else ""
+
+
+def _explained(error: Any, source: Source) -> Iterator[Problem]:
+    """Turn one pydantic error into sentences a clinician understands."""
+    kind, given, ctx = error["type"], error["input"], error.get("ctx", {})
+    loc = tuple(error["loc"])
+    if kind == "default_factory_not_called":
+        return  # follows from another mistake that is reported itself
+    if not isinstance(given, Marked):
+        yield source.problem(loc, error["msg"])
+        return
+    place = _spot(given)
+    if isinstance(given, Nothing) and kind != "extra_forbidden":
+        what, allowed = f"`{given.name}` has no value", "write the value after the colon"
+    elif kind == "mistake":
+        if isinstance(ctx["at"], Marked):
+            place = _spot(ctx["at"])
+        what, allowed = ctx["what"], ctx["allowed"]
+    elif kind == "extra_forbidden":
+        place = given.key or place
+        what, allowed = _unknown_key(given)
+    elif kind == "missing":
+        place = given.key or given.at
+        inside = f" in `{given.name}`" if given.name else ""
+        what, allowed = f"`{loc[-1]}` is missing{inside}", _keys_of(given)
+    elif kind == "literal_error":
+        what, allowed = f"{described(given)} is not possible here", ctx["expected"]
+    elif kind in ("tuple_type", "list_type"):
+        what, allowed = f"a list is wanted here, not {described(given)}", "items begin with `- `"
+    elif kind in ("dict_type", "model_type", "model_attributes_type"):
+        what, allowed = f"a mapping is wanted here, not {described(given)}", "`key: value` lines"
+    else:
+        what, allowed = f"{described(given)}: {error['msg']}", ""
+    yield Problem(source.file, place.line, place.column, what, allowed)
+
+
+def _keys_of(node: Marked) -> str:
+    allowed = node.allowed if isinstance(node, Map) else ()
+    return f"keys: {', '.join(allowed)}" if allowed else ""
+
+
+def _unknown_key(value: Marked) -> tuple[str, str]:
+    parent = value.parent
+    allowed = parent.allowed if parent is not None else ()
+    if parent is not None and value.name in parent.later:
+        return f"`{value.name}` is not available yet in format {FORMAT}", _keys_of(parent)
+    close = _close(value)
+    meant = f"; did you mean `{close}`?" if close else ""
+    return f"unknown key `{value.name}`{meant}", f"allowed here: {', '.join(allowed)}"

@@ -86,9 +86,12 @@ _TWO = re.compile(
 )
 
 
-def mistake(what: str, allowed: str = "") -> PydanticCustomError:
-    """Return the error a validator raises: what is wrong, and what is allowed instead."""
-    return PydanticCustomError("mistake", "{what}", {"what": what, "allowed": allowed})
+def mistake(what: str, allowed: str = "", at: object = None) -> PydanticCustomError:
+    """Return the error a validator raises: what is wrong, and what is allowed instead.
+
+    `at` is the value to point at when it is not the validated value itself.
+    """
+    return PydanticCustomError("mistake", "{what}", {"what": what, "allowed": allowed, "at": at})
 
 
 def _normal(text: str) -> str:
@@ -225,6 +228,12 @@ def _read_band(value: object) -> tuple[float, float]:
         return _ordered(low, high, f"{low:g}-{high:g} Hz")
     if not isinstance(value, str):
         raise mistake(f"a band is wanted here, not {described(value)}", _BAND_ALLOWED)
+    if "iaf" in value.casefold():
+        raise mistake(
+            f"{shown(value)}: bands around the individual alpha frequency are not available yet "
+            "in format 1",
+            _BAND_ALLOWED,
+        )
     match = _TWO.fullmatch(_normal(value))
     if match is None:
         raise mistake(f"{shown(value)} cannot be read as a band", _BAND_ALLOWED)

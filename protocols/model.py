@@ -11,8 +11,9 @@ import re
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
-from engine.config import Format, Map, Names, Seq, Strict, Text, Whole, Word, YesNo
+from engine.config import Format, Map, Names, Seq, Strict, Text, Word, YesNo
 from engine.units import (
     MAD,
     POWER,
@@ -66,6 +67,8 @@ Eyes = Literal["open", "closed"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _BIPOLAR = re.compile(r"bipolar (\S+) (\S+)")
+THRESHOLDS = "`{baseline: percentile, success: 65 %}` or `{fixed: 12 uV2}`"
+EDGES = "`{baseline: median, plus: -1 mad}` or `{fixed: 3 uV2}`"
 REFERENCES = ("as recorded", "average", "mastoids", "ears", "laplacian")
 
 
@@ -123,6 +126,8 @@ class Condition(Strict):
 
 class Feature(Strict):
     """One named number: a kind from the registry and its parameters."""
+
+    later: ClassVar[tuple[str, ...]] = ("delay", "fit")
 
     kind: Text
     at: Names = ()
@@ -182,6 +187,8 @@ class BaselineBlock(Strict):
     )
     learn: Names = ()
 
+    later: ClassVar[tuple[str, ...]] = ("for",)
+
 
 class Threshold(Strict):
     """What a feature is compared with.
@@ -200,7 +207,7 @@ class Threshold(Strict):
     @classmethod
     def shape(cls, data: Any) -> Any:
         """Read `{fixed: 12 uV2}` or `{baseline: percentile, success: 65 %}`."""
-        allowed = "`{baseline: percentile, success: 65 %}` or `{fixed: 12 uV2}`"
+        allowed = THRESHOLDS
         if not isinstance(data, Map):
             raise mistake(f"a threshold is a mapping, not {described(data)}", allowed)
         rest = {k: v for k, v in data.items() if k not in cls.keys}
@@ -208,21 +215,33 @@ class Threshold(Strict):
             raise mistake("a threshold is either `fixed` or from the `baseline`", allowed)
         if "fixed" in data:
             if "success" in data:
-                raise mistake("`success` belongs to a baseline threshold, not to `fixed`", allowed)
+                raise mistake("`success` goes with `baseline`, not with `fixed`", allowed,
+                              data["success"])  # fmt: skip
             value, unit = fixed_number(data["fixed"])
             return data.reshaped({"method": "fixed", "value": value, "unit": unit, **rest})
-        if data["baseline"] != "percentile":
-            raise mistake(f"unknown baseline threshold {shown(data['baseline'])}", "`percentile`")
+        method = data["baseline"]
+        if method != "percentile":
+            raise mistake(f"unknown baseline threshold {shown(method)}", "`percentile`", method)
         if "success" not in data:
             raise mistake("a baseline threshold needs `success`", allowed)
         return data.reshaped({"method": "percentile", "success": data["success"], **rest})
 
 
 def fixed_number(value: Any) -> tuple[float, str]:
-    """Read the number of a `fixed:` key: with a unit, or bare for a feature without one."""
-    if isinstance(value, str):
-        return measured(value, (POWER, VOLTAGE))
-    return number(value), ""
+    """Read the number of a `fixed:` key: with a unit, or bare for a feature without one.
+
+    Raises
+    ------
+    PydanticCustomError
+        Pointing at the value.
+    """
+    try:
+        if isinstance(value, str):
+            return measured(value, (POWER, VOLTAGE))
+        return number(value), ""
+    except PydanticCustomError as error:
+        context = error.context or {}
+        raise mistake(context["what"], context["allowed"], value) from None
 
 
 class Rule(Strict):
@@ -270,7 +289,7 @@ class Edge(Strict):
     @classmethod
     def shape(cls, data: Any) -> Any:
         """Read `{baseline: median, plus: -1 mad}` or `{fixed: 3 uV2}`."""
-        allowed = "`{baseline: median, plus: -1 mad}` or `{fixed: 3 uV2}`"
+        allowed = EDGES
         if not isinstance(data, Map):
             raise mistake(f"an edge is a mapping, not {described(data)}", allowed)
         rest = {k: v for k, v in data.items() if k not in cls.keys}
@@ -278,11 +297,13 @@ class Edge(Strict):
             raise mistake("an edge is either `fixed` or from the `baseline`", allowed)
         if "fixed" in data:
             if "plus" in data:
-                raise mistake("`plus` belongs to a baseline edge, not to `fixed`", allowed)
+                raise mistake("`plus` goes with `baseline`, not with `fixed`", allowed,
+                              data["plus"])  # fmt: skip
             value, unit = fixed_number(data["fixed"])
             return data.reshaped({"fixed": value, "unit": unit, **rest})
-        if data["baseline"] != "median":
-            raise mistake(f"unknown baseline edge {shown(data['baseline'])}", "`median`")
+        of = data["baseline"]
+        if of != "median":
+            raise mistake(f"unknown baseline edge {shown(of)}", "`median`", of)
         plus = {"plus_mad": data["plus"]} if "plus" in data else {}
         return data.reshaped({**plus, **rest})
 

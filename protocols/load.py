@@ -1,0 +1,453 @@
+"""Protocol files: from a name or a path to a checked protocol, or every mistake at once."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Protocol as Shape
+
+from engine.config import Source, parse, read, validate
+from engine.errors import InputError, Problem, YamlError
+from protocols.model import NEEDS_CLEAN_S, Edge, Feature, Protocol, Rule, Threshold
+
+__all__ = ["Kind", "Loaded", "library", "load"]
+
+PICTURES = ("orb", "bar", "none")
+SOUNDS = ("chime", "ambience")
+
+TIMES_HIGHEST_EDGE = 4  # the lowest rate, in multiples of the highest band edge
+GOOD_RATE_HZ = 250.0
+MUSCLE_FROM_HZ = 20.0  # scalp muscle reaches down to here
+TOTAL_HZ = (1.0, 40.0)  # of relative power, unless given
+FRONTAL = ("fp1", "fp2", "fpz", "af3", "af4", "af7", "af8", "f7", "f8", "f3", "f4", "fz")
+PARAMETERS = ("at", "of", "band", "total", "smooth", "window")
+
+
+class Kind(Shape):
+    """What the checks need to know about a kind of feature; `engine.features.FEATURES` has it."""
+
+    @property
+    def name(self) -> str:
+        """Name as in YAML."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """``uV2``, ``uV`` or ``1``."""
+        ...
+
+    @property
+    def needs(self) -> Collection[str]:
+        """YAML keys that must be given."""
+        ...
+
+    @property
+    def may(self) -> Collection[str]:
+        """YAML keys that may be given."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A protocol with where it came from.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    path : Path
+    sha256 : str
+        Of the bytes of the file, for the recording's header.
+    text : str
+        The file as read; the recording keeps it, whatever happens to the file later.
+    hints : tuple of str
+        Things that are allowed but deserve a second thought.
+    """
+
+    protocol: Protocol
+    path: Path
+    sha256: str
+    text: str
+    hints: tuple[str, ...] = ()
+
+
+def library() -> tuple[str, ...]:
+    """Return the names of the shipped protocols."""
+    folder = resources.files("protocols") / "library"
+    return tuple(sorted(f.name[:-5] for f in folder.iterdir() if f.name.endswith(".yaml")))
+
+
+def load(
+    path_or_name: str | Path,
+    features: Mapping[str, Kind],
+    *,
+    pictures: Collection[str] = PICTURES,
+    sounds: Collection[str] = SOUNDS,
+    allow_short: bool = False,
+) -> Loaded:
+    """Load and check a protocol.
+
+    Parameters
+    ----------
+    path_or_name : str or Path
+        A library name (``smr_up``) or the path of a YAML file.
+    features : mapping of str to Kind
+        The registry of feature kinds.
+    pictures, sounds : collection of str
+        Names that may stand under `picture`, `on_reward` and `continuous`.
+    allow_short : bool
+        Accept a baseline that learns from less than 60 clean seconds (tests only).
+
+    Raises
+    ------
+    YamlError
+        With every mistake of the file.
+    InputError
+        When there is no such protocol or file.
+    """
+    source, path = _source(path_or_name)
+    protocol = validate(Protocol, source)
+    check = _Check(protocol, source, features, pictures, sounds, allow_short)
+    problems = sorted(dict.fromkeys(check.problems()), key=lambda p: (p.line, p.column))
+    if problems:
+        raise YamlError(tuple(problems))
+    return Loaded(protocol, path, source.sha256, source.text, tuple(hints(protocol)))
+
+
+def _source(path_or_name: str | Path) -> tuple[Source, Path]:
+    text = str(path_or_name)
+    if isinstance(path_or_name, Path) or "/" in text or "\\" in text or text.endswith(
+        (".yaml", ".yml")
+    ):  # fmt: skip
+        path = Path(path_or_name)
+        return read(path), path
+    names = library()
+    if text not in names:
+        raise InputError(
+            f"There is no protocol `{text}` in the library{_meant(text, names)}.",
+            f"Choose one of {', '.join(names)}, or give the path of a YAML file.",
+        )
+    file = resources.files("protocols") / "library" / f"{text}.yaml"
+    return parse(file.read_bytes(), str(file)), Path(str(file))
+
+
+def _meant(name: str, names: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean `{close[0]}`?" if close else ""
+
+
+def _known(what: str, name: str, names: Collection[str]) -> tuple[str, str]:
+    listed = ", ".join(sorted(names)) or "nothing yet"
+    return f"unknown {what} `{name}`{_meant(name, names)}", f"known: {listed}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """The checks across fields, each yielding problems at their place."""
+
+    protocol: Protocol
+    source: Source
+    features: Mapping[str, Kind]
+    pictures: Collection[str]
+    sounds: Collection[str]
+    allow_short: bool
+
+    def problems(self) -> Iterator[Problem]:
+        """Yield every problem."""
+        for name, feature in self.protocol.features.items():
+            yield from self._feature(name, feature)
+        yield from self._sites()
+        yield from self._baseline()
+        yield from self._rule(self.protocol.reward, ("reward",))
+        for i, rule in enumerate(self.protocol.inhibit):
+            yield from self._rule(rule, ("inhibit", i))
+        yield from self._feedback()
+        yield from self._session()
+
+    # ------------------------------------------------------------ features
+
+    def _feature(self, name: str, feature: Feature) -> Iterator[Problem]:
+        at = self.source.problem
+        here = ("features", name)
+        kind = self.features.get(feature.kind)
+        if kind is None:
+            what, known = _known("kind of feature", feature.kind, self.features)
+            yield at((*here, "kind"), what, known)
+            return
+        given = {k for k in PARAMETERS if self._value(feature, k) not in (None, ())}
+        wanted = ", ".join(k for k in PARAMETERS if k in (*kind.needs, *kind.may))
+        for key in PARAMETERS:
+            if key in kind.needs and key not in given:
+                yield at(
+                    here, f"`{key}` is missing: kind `{feature.kind}` needs it", f"keys: {wanted}"
+                )
+            if key in given and key not in kind.needs and key not in kind.may:
+                yield at(
+                    (*here, key),
+                    f"`{key}` does not belong to kind `{feature.kind}`",
+                    f"keys: {wanted}",
+                    key=True,
+                )
+        if "of" in given and "of" in kind.needs:
+            yield from self._parts(here, feature)
+        yield from self._bands(here, feature)
+
+    @staticmethod
+    def _value(feature: Feature, key: str) -> object:
+        names = {"band": "band_hz", "total": "total_hz", "smooth": "smooth_s", "window": "window_s"}
+        value: object = getattr(feature, names.get(key, key))
+        return value
+
+    def _parts(self, here: tuple[str, ...], feature: Feature) -> Iterator[Problem]:
+        at = self.source.problem
+        powers = [n for n, f in self.protocol.features.items() if f.kind == "power"]
+        if len(feature.of) != 2:
+            yield at(
+                (*here, "of"),
+                f"`of` lists {len(feature.of)} features; `{feature.kind}` is made of two",
+                "`of: [numerator, denominator]`",
+            )
+        for i, part in enumerate(feature.of):
+            place: tuple[str | int, ...] = (*here, "of", i)
+            if part not in self.protocol.features:
+                what, known = _known("feature", part, powers)
+                yield at(place, what, known)
+            elif part not in powers:
+                yield at(
+                    place,
+                    f"`{part}` is no power; `{feature.kind}` is made of two features of kind power",
+                    f"powers here: {', '.join(powers) or 'none'}",
+                )
+
+    def _bands(self, here: tuple[str, ...], feature: Feature) -> Iterator[Problem]:
+        at = self.source.problem
+        rate, high_pass = self.protocol.needs.rate_hz, self.protocol.condition.high_pass_hz
+        for key, edges in (("band", feature.band_hz), ("total", feature.total_hz)):
+            if edges is None:
+                continue
+            lowest = TIMES_HIGHEST_EDGE * edges[1]
+            if rate < lowest:
+                yield at(
+                    (*here, key),
+                    f"{key} up to {edges[1]:g} Hz is too high for `needs: rate`, {rate:g} Hz",
+                    f"`rate: at least {lowest:g} Hz` (4 x the highest edge), or a lower band",
+                )
+            if edges[0] < high_pass:
+                yield at(
+                    (*here, key),
+                    f"the high-pass of {high_pass:g} Hz removes part of {key} from {edges[0]:g} Hz",
+                    "a lower `high_pass`, or a higher band",
+                )
+        total = feature.total_hz or TOTAL_HZ
+        if feature.kind == "relative_power" and feature.band_hz and not (
+            total[0] <= feature.band_hz[0] and feature.band_hz[1] <= total[1]
+        ):  # fmt: skip
+            yield at(
+                (*here, "band"),
+                f"the band reaches outside the total of {total[0]:g}-{total[1]:g} Hz",
+                "a share needs its band inside its total",
+            )
+
+    def _sites(self) -> Iterator[Problem]:
+        protocol, at = self.protocol, self.source.problem
+        needed = {c.casefold() for c in protocol.needs.channels}
+        allowed = f"`needs: channels` has {', '.join(protocol.needs.channels)}; add it there"
+        used: list[tuple[tuple[str | int, ...], tuple[str, ...]]] = [
+            (("features", n, "at"), f.at) for n, f in protocol.features.items()
+        ]
+        used += [
+            (("gates", n, "at"), getattr(protocol.gates, n).at or ())
+            for n in ("blink", "amplitude", "step", "muscle")
+        ]
+        used += [
+            (("condition", "reference"), tuple(r.split()[1:]))
+            for r in protocol.condition.reference
+            if r.startswith("bipolar ")
+        ]
+        for loc, sites in used:
+            for site in sites:
+                if site.casefold() not in needed:
+                    yield at(loc, f"site {site} is used but not needed by the protocol", allowed)
+
+    # ------------------------------------------------------------ baseline, rules
+
+    def _baseline(self) -> Iterator[Problem]:
+        at = self.source.problem
+        names: set[str] = set()
+        learned: dict[str, str] = {}
+        for i, block in enumerate(self.protocol.baseline):
+            here = ("baseline", i)
+            if block.name in names:
+                yield at((*here, "name"), f"two baselines are called `{block.name}`", "")
+            names.add(block.name)
+            if block.needs_clean_s > block.lasts_s:
+                yield at(
+                    (*here, "needs_clean"),
+                    f"`needs_clean` of {block.needs_clean_s:g} s is longer than the block",
+                    f"at most {block.lasts_s:g} s",
+                )
+            if block.learn and block.needs_clean_s < NEEDS_CLEAN_S and not self.allow_short:
+                key = "needs_clean" if "needs_clean_s" in block.model_fields_set else "lasts"
+                yield at(
+                    (*here, key),
+                    f"a baseline learned from {block.needs_clean_s:g} s is not trustworthy",
+                    f"at least {NEEDS_CLEAN_S:g} s clean",
+                )
+            for j, name in enumerate(block.learn):
+                place = (*here, "learn", j)
+                if name not in self.protocol.features:
+                    what, known = _known("feature", name, self.protocol.features)
+                    yield at(place, what, known)
+                elif name in learned:
+                    yield at(place, f"`{name}` is already learned in `{learned[name]}`", "once")
+                learned.setdefault(name, block.name)
+
+    def _learned(self, feature: str) -> bool:
+        return any(feature in block.learn for block in self.protocol.baseline)
+
+    def _rule(self, rule: Rule, here: tuple[str | int, ...]) -> Iterator[Problem]:
+        if rule.feature not in self.protocol.features:
+            what, known = _known("feature", rule.feature, self.protocol.features)
+            yield self.source.problem((*here, "feature"), what, known)
+            return
+        yield from self._value_or_learned(
+            rule.feature, rule.threshold, (*here, rule.direction), "threshold"
+        )
+
+    def _value_or_learned(
+        self, name: str, asked: Threshold | Edge, here: tuple[str | int, ...], noun: str
+    ) -> Iterator[Problem]:
+        at = self.source.problem
+        value = asked.value if isinstance(asked, Threshold) else asked.fixed
+        if value is None:
+            if not self._learned(name):
+                yield at(
+                    here,
+                    f"this {noun} comes from the baseline, but no baseline learns `{name}`",
+                    f"add `learn: [{name}]` to a baseline block",
+                )
+            return
+        kind = self.features.get(self.protocol.features[name].kind)
+        if kind is None:
+            return
+        unit = "" if kind.unit == "1" else kind.unit
+        if asked.unit != unit:
+            yield at(
+                (*here, "fixed"),
+                f"`{name}` is measured in {unit or 'no unit (it is a ratio)'}, "
+                f"the {noun} is given in {asked.unit or 'no unit'}",
+                f"for example `{{fixed: {f'12 {unit}' if unit else '0.2'}}}`",
+            )
+
+    # ------------------------------------------------------------ feedback, session
+
+    def _feedback(self) -> Iterator[Problem]:
+        at, feedback = self.source.problem, self.protocol.feedback
+        level, sound = feedback.level, feedback.sound
+        here = ("feedback", "level")
+        if level.feature not in self.protocol.features:
+            what, known = _known("feature", level.feature, self.protocol.features)
+            yield at((*here, "feature"), what, known)
+        else:
+            yield from self._value_or_learned(level.feature, level.start, (*here, "from"), "edge")
+            yield from self._value_or_learned(level.feature, level.end, (*here, "to"), "edge")
+        if (level.start.fixed, level.start.plus_mad) == (level.end.fixed, level.end.plus_mad):
+            yield at((*here, "to"), "`from` and `to` are the same", "two different values")
+        if feedback.picture not in self.pictures:
+            what, known = _known("picture", feedback.picture, self.pictures)
+            yield at(("feedback", "picture"), what, known)
+        for key, name in (("on_reward", sound.on_reward), ("continuous", sound.continuous)):
+            if name is not None and name not in self.sounds:
+                what, known = _known("sound", name, self.sounds)
+                yield at(("feedback", "sound", key), what, known)
+        if feedback.picture == "none" and not (sound.on_reward or sound.continuous):
+            yield at(
+                ("feedback", "picture"),
+                "there is neither a picture nor a sound: nothing would be perceived",
+                "a picture, or `sound: {on_reward: chime}`",
+            )
+
+    def _session(self) -> Iterator[Problem]:
+        at, steps = self.source.problem, self.protocol.session
+        kinds = [s.kind for s in steps]
+        if "train" not in kinds:
+            yield at(("session",), "the session has no training block", "`{train: 180 s}`")
+        for step in steps:
+            if step.kind != "baseline" and step.lasts_s < 1.0:
+                yield at(
+                    ("session",), f"a {step.kind} step lasts {step.lasts_s:g} s", "1 s or more"
+                )
+        if kinds.count("baseline") > 1:
+            yield at(("session",), "`baseline` comes twice", "once, before the training")
+        if self.protocol.baseline and "baseline" not in kinds:
+            yield at(("session",), "the baselines are never recorded", "begin with `- baseline`")
+        if "baseline" in kinds and not self.protocol.baseline:
+            yield at(("session",), "there is no baseline block to record", "`baseline: [...]`")
+        if "baseline" in kinds:
+            early = [k for k in kinds[: kinds.index("baseline")] if k in ("train", "transfer")]
+            if early:
+                yield at(("session",), "training comes before the baseline", "baseline first")
+
+
+# ---------------------------------------------------------------- allowed, but think twice
+
+
+def hints(protocol: Protocol) -> Iterator[str]:
+    """Yield what is allowed but deserves a second thought, as sentences."""
+    feedback = protocol.feedback
+    eyes = trained_eyes(protocol)
+    if feedback.picture == "none" and "open" in eyes:
+        yield "Feedback is sound alone but the eyes are open in training: is that intended?"
+    if feedback.picture != "none" and "closed" in eyes:
+        yield f"Training is with closed eyes, so the picture `{feedback.picture}` is not seen."
+    if "closed" in eyes and not feedback.sound.continuous:
+        yield "Training is with closed eyes and there is no continuous sound."
+    for rule in protocol.rules:
+        learned = next((b for b in protocol.baseline if rule.feature in b.learn), None)
+        if rule.threshold.value is None and learned and learned.eyes not in eyes:
+            yield (
+                f"`{rule.feature}` is learned with eyes {learned.eyes} but trained with eyes "
+                f"{' and '.join(sorted(eyes))}; the threshold will not fit."
+            )
+        success = rule.threshold.success
+        if success is not None and not 0.2 <= success <= 0.9:
+            yield f"Success of {success:.0%} for `{rule.feature}` tells the person next to nothing."
+    if len(protocol.inhibit) > 2:
+        yield "More than two inhibits make joint success rare; one reward and two is the advice."
+    highest = max((f.band_hz[1] for f in protocol.features.values() if f.band_hz), default=0.0)
+    if highest > MUSCLE_FROM_HZ and not protocol.gates.muscle.on:
+        yield "The muscle gate is off although a band reaches where muscle shows."
+    frontal = [s for s in protocol.sites if s.casefold() in FRONTAL]
+    if frontal and not protocol.gates.blink.on:
+        yield f"The blink gate is off although {', '.join(frontal)} see every blink."
+    if protocol.needs.rate_hz < GOOD_RATE_HZ:
+        yield (
+            f"A rate of {protocol.needs.rate_hz:g} Hz is enough by the rule of four times the "
+            f"highest edge; {GOOD_RATE_HZ:g} Hz or more shows muscle better."
+        )
+    for name in unused(protocol):
+        yield f"`{name}` is measured and recorded, but no rule and no level uses it."
+
+
+def trained_eyes(protocol: Protocol) -> set[str]:
+    """Return the eye states of the training blocks."""
+    return {eyes_of(protocol, s.eyes) for s in protocol.session if s.kind == "train"}
+
+
+def eyes_of(protocol: Protocol, given: str | None) -> str:
+    """Return the eyes of a block: as given, else as in the baseline that learns the reward."""
+    if given is not None:
+        return given
+    for block in protocol.baseline:
+        if protocol.reward.feature in block.learn:
+            return block.eyes
+    return "open"
+
+
+def unused(protocol: Protocol) -> tuple[str, ...]:
+    """Return features that no rule, level or other feature uses."""
+    used = {r.feature for r in protocol.rules} | {protocol.feedback.level.feature}
+    used |= {part for f in protocol.features.values() for part in f.of}
+    return tuple(n for n in protocol.features if n not in used)

@@ -1,0 +1,186 @@
+"""A protocol's session as the list of phases that the decider walks through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from engine.errors import InputError
+from engine.frames import Phase, PhaseKind
+from engine.units import spoken_s
+from protocols.load import eyes_of
+from protocols.model import BaselineBlock, Protocol, SessionStep
+
+__all__ = ["READY_S", "SHORTEST_CLEAN_S", "expand", "shortest_s", "total_s"]
+
+READY_S = 5.0  # time to read one sentence and settle
+
+# A shortened session still has to be a session: these are the least with which every stage runs.
+SHORT_SHARE = 0.92  # of the asked time; gates extend training blocks by up to 20 %
+SHORTEST_READY_S = 0.6
+SHORTEST_BLOCK_S = 2.0
+SHORTEST_CLEAN_S = 10.0
+BASELINE_MARGIN = 1.3  # so that a few blinks do not make the baseline repeat
+
+_RESTING = {
+    "open": "Look at the middle of the screen, sit still and let your thoughts come and go.",
+    "closed": "Close your eyes, sit still and let your thoughts come and go.",
+}
+_SAY = {"train": "Training begins.", "transfer": "Do the same without feedback.", "rest": "Rest."}
+_KINDS = {
+    "train": PhaseKind.TRAIN,
+    "transfer": PhaseKind.TRANSFER,
+    "rest": PhaseKind.REST,
+}
+
+
+def expand(protocol: Protocol, short_s: float | None = None) -> tuple[Phase, ...]:
+    """Return the phases of the session, ending with DONE.
+
+    Each baseline block, training and transfer is preceded by READY; PREPARING follows the last
+    baseline; a rest as the last step is POST.
+
+    Parameters
+    ----------
+    protocol : Protocol
+    short_s : float, optional
+        Shorten everything so that the session lasts about this long. The nominal time is then
+        92 % of it, which leaves room for gated time. Never lengthens a session.
+
+    Raises
+    ------
+    InputError
+        When the session cannot be made that short; names the shortest possible time.
+    """
+    phases = _numbered(tuple(_phases(protocol)))
+    if short_s is None or total_s(phases) <= SHORT_SHARE * short_s:
+        return phases
+    return _shortened(phases, short_s)
+
+
+def total_s(plan: Sequence[Phase]) -> float:
+    """Return how long the phases last, in seconds, when nothing is gated or held."""
+    return sum(p.lasts_s for p in plan)
+
+
+def shortest_s(plan: Sequence[Phase]) -> float:
+    """Return the smallest `short_s` that this plan allows."""
+    return sum(_least(p) for p in plan) / SHORT_SHARE
+
+
+def _phases(protocol: Protocol) -> Iterator[Phase]:
+    last = len(protocol.session) - 1
+    for i, step in enumerate(protocol.session):
+        if step.kind == "baseline":
+            for block in protocol.baseline:
+                yield from _baseline(block)
+            yield Phase(0, PhaseKind.PREPARING, "preparing", 0.0, "One moment.")
+        elif step.kind == "rest":
+            yield _rest(step, PhaseKind.POST if i == last else PhaseKind.REST)
+        else:
+            yield from _training(step, eyes_of(protocol, step.eyes))
+    yield Phase(0, PhaseKind.DONE, "done", 0.0, "Done. Thank you.")
+
+
+def _baseline(block: BaselineBlock) -> Iterator[Phase]:
+    say = _RESTING[block.eyes]
+    yield Phase(0, PhaseKind.READY, block.name, READY_S, say, block.eyes)
+    yield Phase(
+        0,
+        PhaseKind.BASELINE,
+        block.name,
+        block.lasts_s,
+        say,
+        block.eyes,
+        # A block that nothing is learned from need not be clean.
+        block.needs_clean_s if block.learn else 0.0,
+        block.learn,
+    )
+
+
+def _training(step: SessionStep, eyes: str) -> Iterator[Phase]:
+    name, say = step.name or step.kind, step.say or _SAY[step.kind]
+    yield Phase(0, PhaseKind.READY, name, READY_S, say, eyes)
+    yield Phase(0, _KINDS[step.kind], name, step.lasts_s, say, eyes)
+
+
+def _rest(step: SessionStep, kind: PhaseKind) -> Phase:
+    eyes = step.eyes or "open"
+    default = _RESTING[eyes] if kind is PhaseKind.POST else _SAY["rest"]
+    return Phase(0, kind, step.name or kind.name.lower(), step.lasts_s, step.say or default, eyes)
+
+
+def _numbered(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    seen: dict[PhaseKind, int] = {}
+    out = []
+    for index, phase in enumerate(phases):
+        seen[phase.kind] = seen.get(phase.kind, 0) + 1
+        out.append(replace(phase, index=index, block=seen[phase.kind]))
+    return tuple(out)
+
+
+# ---------------------------------------------------------------- short sessions
+
+
+def _clean(phase: Phase, scale: float) -> float:
+    return min(phase.needs_clean_s, max(SHORTEST_CLEAN_S, scale * phase.needs_clean_s))
+
+
+def _least(phase: Phase) -> float:
+    """Return the shortest this phase can be, in seconds."""
+    if phase.lasts_s == 0.0:
+        return 0.0
+    if phase.kind is PhaseKind.READY:
+        return min(phase.lasts_s, SHORTEST_READY_S)
+    if phase.learn:
+        return BASELINE_MARGIN * _clean(phase, 0.0)
+    return min(phase.lasts_s, SHORTEST_BLOCK_S)
+
+
+def _shortened(phases: tuple[Phase, ...], short_s: float) -> tuple[Phase, ...]:
+    wanted = SHORT_SHARE * short_s
+    least = shortest_s(phases)
+    if short_s < least:
+        raise InputError(
+            f"This session cannot be shortened to {spoken_s(short_s)}: its baseline needs at "
+            f"least {SHORTEST_CLEAN_S:g} s clean and every block {SHORTEST_BLOCK_S:g} s.",
+            f"Ask for {least + 0.5:.0f} s or more.",
+        )
+    scale = wanted / total_s(phases)
+    lasts = {}
+    for phase in phases:
+        if phase.kind is PhaseKind.READY:
+            lasts[phase.index] = max(_least(phase), scale * phase.lasts_s)
+        elif phase.learn:
+            clean = BASELINE_MARGIN * _clean(phase, scale)
+            lasts[phase.index] = max(clean, scale * phase.lasts_s)
+    blocks = [p for p in phases if p.index not in lasts and p.lasts_s > 0.0]
+    lasts |= _shared(blocks, wanted - sum(lasts.values()))
+    # Lead-ins give way when the blocks would otherwise not fit.
+    over = sum(lasts.values()) - wanted
+    if over > 1e-9:
+        lasts = _squeezed(phases, lasts, over)
+    return tuple(
+        replace(p, lasts_s=lasts.get(p.index, p.lasts_s), needs_clean_s=_clean(p, scale))
+        for p in phases
+    )
+
+
+def _shared(blocks: Sequence[Phase], budget_s: float) -> dict[int, float]:
+    """Scale the blocks equally to the budget, none below its least."""
+    fixed: dict[int, float] = {}
+    while True:
+        free = [b for b in blocks if b.index not in fixed]
+        rest = budget_s - sum(fixed.values())
+        scale = rest / sum(b.lasts_s for b in free) if free else 0.0
+        short = [b for b in free if scale * b.lasts_s < _least(b)]
+        if not short:
+            return fixed | {b.index: scale * b.lasts_s for b in free}
+        fixed |= {b.index: _least(b) for b in short}
+
+
+def _squeezed(phases: Sequence[Phase], lasts: dict[int, float], over_s: float) -> dict[int, float]:
+    """Take the excess from whatever is above its least, in proportion."""
+    spare = {p.index: lasts[p.index] - _least(p) for p in phases if p.index in lasts}
+    share = over_s / sum(spare.values())
+    return {i: s - share * spare[i] for i, s in lasts.items()}
