@@ -584,7 +584,7 @@ def validate(model: type[M], source: Source) -> M:
 
 def resolved(model: Strict) -> dict[str, Any]:
     """Return the model as plain JSON values; `type(model).model_validate` builds it again."""
-    return model.model_dump(mode="json", exclude_none=True)
+    return model.model_dump(mode="json")
 
 
 def _all_explained(error: ValidationError, source: Source) -> Iterator[Problem]:
