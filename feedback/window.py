@@ -1,0 +1,637 @@
+"""The person's window: a loop at 60 Hz that shows the newest value, guarded, and says when.
+
+The loop is one class, `WindowLoop`. In a session it runs in the main thread of the window's own
+process; in tests it takes a fake clock and a fake port and is turned frame by frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import os
+import platform
+import queue
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+import numpy as np
+import pygame
+
+from engine.clock import Clock, LslClock
+from engine.frames import Presented, Show
+from feedback.guard import COLS, ROWS, FlashGuard, SoundGuard, Verdict, cap_gain
+from feedback.pictures import Screens, Stage
+from feedback.sound import Speaker, Synth
+from feedback.worker import Alive, Beat, Close, Fault, Key, Port, Ready, WindowSpec
+
+__all__ = ["Glow", "LevelEase", "WindowLoop"]
+
+LOST_AFTER_S = 0.5
+ENDS_AFTER_S = 10.0  # of being lost
+BEAT_S = 0.1
+FADE_S = 0.30  # between screens
+CURTAIN_FADE_S = 0.18  # to neutral; 200 ms with the frame it starts on
+INVISIBLE_DRIVERS = ("dummy", "offscreen")
+SAMPLES_PER_CELL = 4
+FRAMES_KEPT = 60
+PERIODIC_FRAMES = 36  # of them; the rest is kept for changes of screen
+FRAME_EVERY_S = 4.0
+SLOW_FPS, SLOW_S = 50.0, 2.0
+
+CURTAINS = ("neutral", "lost", "stopped")
+
+
+class LevelEase:
+    """Follow the level; while gated, keep it 0.3 s, then ease to neutral within 1 s.
+
+    Attributes
+    ----------
+    level : float
+        Drawn now, 0..1.
+    live : float
+        1 shows the level, 0 is neutral.
+    settling : float
+        0..1, visibility of the settling icon.
+    """
+
+    KEEP_S = 0.3
+    OUT_S = 1.0
+    BACK_S = 0.4
+    TAU_S = 0.008  # at 60 Hz, 88 % of a change shows in the first frame
+
+    def __init__(self) -> None:
+        self.level = 0.0
+        self.live = 0.0
+        self.settling = 0.0
+        self._gated_s = math.inf
+        self._seen = False
+
+    def reset(self) -> None:
+        """Forget everything: the next honest level starts from neutral."""
+        self.__init__()  # type: ignore[misc]
+
+    def step(self, dt: float, level: float | None) -> None:
+        """Advance by `dt` seconds towards `level`; None means no honest answer."""
+        if level is None or not math.isfinite(level):
+            self._gated_s = self._gated_s + dt if math.isfinite(self._gated_s) else self._gated_s
+            if self._gated_s > self.KEEP_S:
+                self.live = max(0.0, self.live - dt / self.OUT_S)
+                if self._seen:
+                    self.settling = min(1.0, self.settling + dt / 0.5)
+            return
+        target = min(1.0, max(0.0, level))
+        if self.live <= 0.0:
+            self.level = target  # comes up from neutral at its true height
+        else:
+            self.level += (target - self.level) * (1.0 - math.exp(-dt / self.TAU_S))
+        self._gated_s = 0.0
+        self._seen = True
+        self.live = min(1.0, self.live + dt / self.BACK_S)
+        self.settling = max(0.0, self.settling - dt / 0.3)
+
+    @property
+    def eased(self) -> float:
+        """`live` with soft ends."""
+        return self.live * self.live * (3.0 - 2.0 * self.live)
+
+
+class Glow:
+    """A reward's light: in over 0.35 s, out over 0.9 s; rewards close together queue."""
+
+    IN_S = 0.35
+    OUT_S = 0.90
+
+    def __init__(self, strength: float = 1.0) -> None:
+        self._strength = strength
+        self._age_s = math.inf
+        self._waiting = 0
+
+    def add(self, rewards: int) -> None:
+        """Let so many rewards glow."""
+        self._waiting += rewards
+
+    def clear(self) -> None:
+        """Stop glowing and forget what waits."""
+        self._age_s, self._waiting = math.inf, 0
+
+    def step(self, dt: float) -> bool:
+        """Advance by `dt` seconds; return whether a reward begins to show."""
+        self._age_s += dt
+        if self._waiting and self._age_s >= self.IN_S:
+            # A new glow starts from the light that is left of the last one.
+            self._age_s = self.IN_S * self._rise(self.value / max(self._strength, 1e-9))
+            self._waiting -= 1
+            return True
+        return False
+
+    @staticmethod
+    def _rise(value: float) -> float:
+        return math.acos(1.0 - 2.0 * min(1.0, max(0.0, value))) / math.pi
+
+    @property
+    def value(self) -> float:
+        """Light now, 0..1."""
+        if self._age_s < self.IN_S:
+            shape = 0.5 - 0.5 * math.cos(math.pi * self._age_s / self.IN_S)
+        elif self._age_s < self.IN_S + self.OUT_S:
+            shape = 0.5 + 0.5 * math.cos(math.pi * (self._age_s - self.IN_S) / self.OUT_S)
+        else:
+            shape = 0.0
+        return self._strength * shape
+
+
+class _Album:
+    """Save frames of a headless session as PNG, from a thread, a bounded number."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._count = 0
+        self._periodic = 0
+        self._jobs: queue.SimpleQueue[tuple[Any, Path] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="album", daemon=True)
+        self._thread.start()
+
+    def add(self, surface: Any, name: str, periodic: bool) -> None:
+        if self._count >= FRAMES_KEPT or (periodic and self._periodic >= PERIODIC_FRAMES):
+            return
+        self._jobs.put((surface.copy(), self._folder / f"{self._count:03d}_{name}.png"))
+        self._count += 1
+        self._periodic += periodic
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            with contextlib.suppress(pygame.error, OSError):
+                pygame.image.save(job[0], str(job[1]))
+
+    def close(self) -> None:
+        self._jobs.put(None)
+        self._thread.join(5.0)
+
+
+class WindowLoop:
+    """Everything in the window's process.
+
+    Parameters
+    ----------
+    spec : WindowSpec
+        What to show and where.
+    port : Port
+        Messages from and to the engine.
+    clock : Clock
+        LSL's clock; a fake one in tests.
+    """
+
+    def __init__(self, spec: WindowSpec, port: Port, clock: Clock | None = None) -> None:
+        self.spec = spec
+        self.port = port
+        self.clock: Clock = clock if clock is not None else LslClock()
+        self.guard = FlashGuard()
+        self.ease = LevelEase()
+        self.glow = Glow(0.5 if spec.reduced_motion else 1.0)
+        self.synth: Synth | None = None
+        self.curtain = ""
+        self.missed = 0
+        self.screen = "welcome"  # as drawn
+        self._speaker: Speaker | None = None
+        self._album: _Album | None = None
+        self._show = Show(seq=-1, t=math.nan, sent=math.nan, screen="welcome", title=spec.title)
+        self._fresh = False  # the show was not presented yet
+        self._counts: tuple[int, int] | None = None
+        self._heard: float | None = None
+        self._gone = False
+        self._stopped = False
+        self._closing = False
+        self._vsync = False
+        self._period = 1.0 / spec.rate_hz
+        self._t_flip = math.nan
+        self._flips: deque[float] = deque(maxlen=600)
+        self._slow_since: float | None = None
+        self._slow_told = False
+        self._next_beat = -math.inf
+        self._next_test_tone = math.inf
+        self._fade_from: Any = None
+        self._fade_start = -math.inf
+        self._fade_s = FADE_S
+        self._bits = 0  # of the guard since the last Presented row
+        self._reward_shown = False
+        self._next_frame = math.inf
+
+    # ------------------------------------------------------------ opening and closing
+
+    def open(self) -> bool:
+        """Open screen and sound and say `Ready`; False when the room's demands cannot be met."""
+        try:
+            pygame.display.init()
+            pygame.font.init()
+            self._open_screen()
+        except pygame.error as error:
+            self._fault(
+                f"There is no usable screen ({error}). Connect a screen, or let the room run "
+                "headless.",
+                fatal=True,
+            )
+            return False
+        driver = pygame.display.get_driver()
+        if driver in INVISIBLE_DRIVERS and not self.spec.headless:
+            self._fault(
+                f"The video driver '{driver}' shows nothing to anyone. Connect a screen, or let "
+                "the room run headless.",
+                fatal=True,
+            )
+            return False
+        audio = self._open_sound()
+        if audio is None:
+            return False
+        if self.spec.headless and self.spec.frames_dir:
+            self._album = _Album(Path(self.spec.frames_dir))
+        self.port.put(
+            Ready(
+                versions={
+                    "python": platform.python_version(),
+                    "pygame": str(pygame.version.ver),
+                    "SDL": ".".join(str(n) for n in pygame.get_sdl_version()),
+                    "numpy": np.__version__,
+                },
+                driver=driver,
+                audio=audio,
+                size=self._stage.size,
+                refresh_hz=self._refresh_hz(),
+            )
+        )
+        return True
+
+    def _open_screen(self) -> None:
+        spec = self.spec
+        screens = pygame.display.get_desktop_sizes()
+        display = spec.display
+        if not 0 <= display < len(screens):
+            self._fault(
+                f"Screen {display} is not connected ({len(screens)} found); screen 0 is used."
+            )
+            display = 0
+        if spec.full_screen:
+            size = spec.size or screens[display]
+            flags = pygame.FULLSCREEN
+        else:
+            size = spec.size or (1280, 720)
+            flags = 0
+        pygame.display.set_caption(spec.title)
+        self._target: Any = None
+        if spec.full_screen and not spec.headless:
+            # SCALED draws through the graphics card, which is what makes vsync possible.
+            with contextlib.suppress(pygame.error):
+                self._target = pygame.display.set_mode(
+                    size, flags | pygame.SCALED, display=display, vsync=1
+                )
+                self._vsync = True
+        if self._target is None:
+            self._target = pygame.display.set_mode(size, flags, display=display)
+        pygame.mouse.set_visible(not spec.full_screen)
+        pygame.display.set_allow_screensaver(False)
+        self._build(self._target.get_size())
+
+    def _build(self, size: tuple[int, int]) -> None:
+        self._stage = Stage(size)
+        self.screens = Screens(
+            self._stage, self.spec.picture, self.spec.language, self.spec.test_session
+        )
+        self._canvas = pygame.Surface(size).convert(self._target)
+        self._shown = pygame.Surface(size).convert(self._target)  # what the person sees now
+
+    @staticmethod
+    def _refresh_hz() -> float:
+        ask = getattr(pygame.display, "get_current_refresh_rate", None)
+        rate = 0.0
+        if ask is not None:
+            with contextlib.suppress(pygame.error):
+                rate = float(ask())
+        return rate if rate > 0 else 60.0
+
+    def _open_sound(self) -> str | None:
+        """Return the sound driver, empty for silence, None to refuse."""
+        spec = self.spec
+        if not spec.sound_enabled:
+            return ""
+        guard = SoundGuard(cap_gain(spec.spl_fullscale_dba, spec.gain_cap))
+        self.synth = Synth(spec.on_reward, spec.continuous, spec.cues != "none", guard)
+        speaker = Speaker(self.synth)
+        try:
+            with _quiet_stderr():
+                driver = speaker.open()
+            speaker.start()
+        except pygame.error as error:
+            self._fault(
+                f"There is no sound device ({error}). "
+                + ("The room requires sound." if spec.sound_required else "Running silent."),
+                fatal=spec.sound_required,
+            )
+            self.synth = None
+            return None if spec.sound_required else ""
+        self._speaker = speaker
+        return driver
+
+    def _fault(self, text: str, fatal: bool = False) -> None:
+        self.port.put(Fault(text, fatal))
+
+    def close(self) -> None:
+        """Release sound and screen."""
+        if self._speaker is not None:
+            self._speaker.close()
+            self._speaker = None
+        if self._album is not None:
+            self._album.close()
+            self._album = None
+        pygame.display.quit()
+
+    # ------------------------------------------------------------ the loop
+
+    def run(self) -> None:
+        """Open, turn at the frame rate until told to close, close."""
+        try:
+            if not self.open():
+                return
+            # What exists now stays; the collector need never look at it again.
+            gc.collect()
+            gc.freeze()
+            deadline = self.clock.now()
+            while self.turn():
+                deadline += self._period
+                now = self.clock.now()
+                if deadline < now:
+                    deadline = now  # late: the next frame at once, none to catch up
+                elif self._vsync:
+                    # flip() waits for the screen; wake shortly before, to show the newest value.
+                    self.clock.sleep(deadline - now - 0.004)
+                    deadline = self.clock.now() + 0.004
+                else:
+                    self.clock.sleep(deadline - now - 0.0015)
+                    while self.clock.now() < deadline:
+                        pass
+        finally:
+            self.close()
+
+    def turn(self) -> bool:
+        """Show one frame; return False when the window should end."""
+        now = self.clock.now()
+        self._read_keys(now)
+        self._read_port(now)
+        if self._closing:
+            return False
+        self._watch(now)
+        if self._gone_for(now) > LOST_AFTER_S + ENDS_AFTER_S:
+            return False
+        dt = min(max(now - self._t_flip, 0.0), 0.1) if math.isfinite(self._t_flip) else 0.0
+        self._choose_screen(now)
+        self._advance(dt)
+        try:
+            verdict = self._draw(now)
+            t_flip = self._flip()
+        except pygame.error as error:
+            self._fault(f"The screen was lost ({error}).", fatal=True)
+            return False
+        self._account(t_flip, verdict)
+        return True
+
+    def _read_keys(self, now: float) -> None:
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
+                self._stop(now)
+            elif event.type == pygame.KEYDOWN:
+                if event.key in (pygame.K_ESCAPE, pygame.K_s):
+                    self._stop(now)
+                elif event.key == pygame.K_SPACE:
+                    self.port.put(Key("space", now))
+                elif event.key in (pygame.K_RETURN, pygame.K_KP_ENTER):
+                    self.port.put(Key("return", now))
+            elif event.type == pygame.WINDOWMINIMIZED:
+                self._fault("The person's window was minimised; nobody can see it.")
+            elif event.type == pygame.WINDOWDISPLAYCHANGED and not self.spec.headless:
+                self._fault("The person's window is now on another screen.")
+
+    def _stop(self, now: float) -> None:
+        """The person wants to stop: neutral at once, whatever the engine does."""
+        self.port.put(Key("stop", now))
+        self._stopped = True
+
+    def _read_port(self, now: float) -> None:
+        try:
+            messages = self.port.take()
+        except EOFError:
+            if not self._gone:
+                self._gone = True
+                # From here the time runs, as if the last message had come long enough ago.
+                self._heard = now - LOST_AFTER_S - 1e-6
+            return
+        for message in messages:
+            self._heard = now
+            if isinstance(message, Close):
+                self._closing = True
+            elif isinstance(message, Show):
+                self._take(message)
+            elif not isinstance(message, Alive):
+                self._fault(f"The window cannot read {type(message).__name__}.")
+
+    def _take(self, show: Show) -> None:
+        if self._counts is None:
+            self._counts = (show.rewards, show.cues)  # a restarted window repeats nothing
+        rewards, cues = self._counts
+        if show.rewards > rewards and show.screen == "feedback" and not self.curtain:
+            self.glow.add(show.rewards - rewards)
+        if show.cues > cues and show.cue and self.synth is not None and not self.curtain:
+            self.synth.cue(show.cue)
+        self._counts = (show.rewards, show.cues)
+        self._show = show
+        self._fresh = True
+
+    def _gone_for(self, now: float) -> float:
+        return now - self._heard if self._heard is not None else 0.0
+
+    def _watch(self, now: float) -> None:
+        """Decide whether a curtain of the window's own hangs."""
+        if self._stopped and self._show.screen != "end":
+            self.curtain = "stopped"
+        elif self._gone_for(now) > LOST_AFTER_S:
+            self.curtain = "lost"
+        else:
+            self.curtain = ""
+        hushed = bool(self.curtain) or self._show.screen == "neutral"
+        if hushed:
+            self.glow.clear()
+        if self.synth is not None:
+            self.synth.hush(hushed)
+
+    def _choose_screen(self, now: float) -> None:
+        screen = self.curtain or self._show.screen
+        if screen == self.screen:
+            return
+        self._fade_from = self._shown.copy()
+        self._fade_start = now
+        self._fade_s = CURTAIN_FADE_S if screen in CURTAINS else FADE_S
+        self.screen = screen
+        self.ease.reset()
+        self.glow.clear() if screen != "feedback" else None
+        self._next_test_tone = now + 0.5 if screen == "test" else math.inf
+        self._next_frame = now + self._fade_s + 0.3
+
+    def _advance(self, dt: float) -> None:
+        show = self._show
+        feedback = self.screen == "feedback"
+        if feedback:
+            self.ease.step(dt, None if show.gated else show.level)
+        began = self.glow.step(dt)
+        if began:
+            self._reward_shown = True
+        if self.synth is not None:
+            if began:
+                self.synth.reward()
+            self.synth.volume = show.gain
+            self.synth.level = self.ease.level * self.ease.eased if feedback else 0.0
+            self.synth.playing = feedback
+            if self.clock.now() >= self._next_test_tone:
+                self.synth.cue("test")
+                self._next_test_tone = self.clock.now() + 4.0
+
+    def _draw(self, now: float) -> Verdict:
+        """Draw the frame wanted, let the guard decide, and leave the result in `_shown`."""
+        canvas = self._canvas
+        self.screens.draw(
+            canvas,
+            self._show,
+            self.screen,
+            level=self.ease.level,
+            live=self.ease.eased,
+            glow=self.glow.value,
+            settling=self.ease.settling,
+        )
+        if self._fade_from is not None:
+            p = (now - self._fade_start) / self._fade_s
+            if p < 1.0:
+                self._fade_from.set_alpha(
+                    round(255 * (0.5 + 0.5 * math.cos(math.pi * max(p, 0.0))))
+                )
+                canvas.blit(self._fade_from, (0, 0))
+            else:
+                self._fade_from = None
+        wanted = _sample(canvas)
+        verdict = self.guard.judge(wanted, now)
+        if verdict.grey:
+            _pull_to_grey(canvas, verdict.grey)
+        if verdict.share < 255:
+            canvas.set_alpha(verdict.share)
+            self._shown.blit(canvas, (0, 0))
+            canvas.set_alpha(None)
+        else:
+            self._canvas, self._shown = self._shown, canvas
+        self.guard.commit(wanted if not verdict.bits else _sample(self._shown), now)
+        return verdict
+
+    def _flip(self) -> float:
+        self._target.blit(self._shown, (0, 0))
+        pygame.display.flip()
+        return self.clock.now()
+
+    def _account(self, t_flip: float, verdict: Verdict) -> None:
+        """Report what was shown and when, and that the window lives."""
+        if math.isfinite(self._t_flip):
+            self.missed += max(0, round((t_flip - self._t_flip) / self._period) - 1)
+        self._t_flip = t_flip
+        self._flips.append(t_flip)
+        self._bits |= verdict.bits
+        if self.synth is not None:
+            self._bits |= self.synth.bits
+            self.synth.bits = 0
+        if self._fresh:
+            self._fresh = False
+            show = self._show
+            live = self.screen == "feedback" and self.ease.live > 0.0
+            self.port.put(
+                Presented(
+                    seq=show.seq,
+                    t=show.t,
+                    sent=show.sent,
+                    t_flip=t_flip,
+                    level=self.ease.level * self.ease.eased if live else None,
+                    reward=self._reward_shown,
+                    guard=self._bits,
+                )
+            )
+            self._bits = 0
+            self._reward_shown = False
+        if t_flip >= self._next_beat:
+            self._next_beat = t_flip + BEAT_S
+            self._beat(t_flip)
+        if self._album is not None and t_flip >= self._next_frame:
+            periodic = self._next_frame - self._fade_start > FADE_S + 1.0
+            self._album.add(self._shown, self.screen, periodic)
+            self._next_frame = t_flip + FRAME_EVERY_S
+
+    def _beat(self, now: float) -> None:
+        while self._flips and self._flips[0] <= now - 1.0:
+            self._flips.popleft()
+        fps = float(len(self._flips))
+        slow = now - (self._flips[0] if self._flips else now) > 0.9 and fps < SLOW_FPS
+        if not slow:
+            self._slow_since = None
+        elif self._slow_since is None:
+            self._slow_since = now
+        elif now - self._slow_since > SLOW_S and not self._slow_told:
+            self._slow_told = True
+            self._fault(f"The picture runs at only {fps:.0f} frames per second.")
+        if self._speaker is not None and self._speaker.error:
+            self._fault(self._speaker.error, fatal=self.spec.sound_required)
+            self._closing = self.spec.sound_required
+            self._speaker.close()
+            self._speaker = self.synth = None
+        if self._target.get_size() != self._stage.size:
+            self._fault("The size of the person's screen changed.")
+            self._build(self._target.get_size())
+        self.port.put(
+            Beat(
+                t=now,
+                fps=fps,
+                missed=self.missed,
+                guarded=self.guard.interventions,
+                starved=self._speaker.starved if self._speaker is not None else 0,
+                curtain=self.curtain,
+            )
+        )
+
+
+def _sample(surface: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return the frame reduced to the guard's grid, ``(27 k, 48 k, 3)``."""
+    k = SAMPLES_PER_CELL
+    small = pygame.transform.scale(surface, (COLS * k, ROWS * k))
+    return np.frombuffer(pygame.image.tobytes(small, "RGB"), dtype=np.uint8).reshape(
+        ROWS * k, COLS * k, 3
+    )
+
+
+def _pull_to_grey(surface: Any, amount: int) -> None:
+    """Mix `surface` with its own grey, in 255ths; a quarter of the size is fine enough."""
+    width, height = surface.get_size()
+    small = pygame.transform.scale(surface, (max(1, width // 4), max(1, height // 4)))
+    grey = pygame.transform.scale(pygame.transform.grayscale(small), (width, height))
+    grey.set_alpha(amount)
+    surface.blit(grey, (0, 0))
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Keep the sound system's own messages off the operator's terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
