@@ -297,7 +297,10 @@ class Person:
         self.gains = {"alpha": 1.0, "smr": 1.0, "theta": 1.0, "beta": 1.0}
         self.block = max(2, round(BLOCK_S * rate_hz))
         self._strengths = strengths or Strengths()
-        self._mains_hz = mains_hz
+        self.mains_hz = mains_hz
+        self._seed = seed
+        self._hz = (alpha_hz, smr_hz, theta_hz)
+        self._asked: list[tuple[str, int, int, float]] = []
         self._made = 0  # samples made, more than given out
         self._left: Float = np.empty((0, len(COLUMNS)))
         names = ("place", "background", "rhythm", "phase", "noise", "blink", "jaw", "emg", "drift")
@@ -398,7 +401,7 @@ class Person:
         self._add_blinks(i, out)
         self._add_jaw(i, out)
         # The mains phase from whole samples stays exact over hours.
-        turn = np.mod(i * (self._mains_hz / self.rate_hz), 1.0)[:, None]
+        turn = np.mod(i * (self.mains_hz / self.rate_hz), 1.0)[:, None]
         eeg += self._mains_uv * np.sin(2.0 * np.pi * turn + self._mains_phase)
         eeg += self._strengths.noise_uv * self._noise_rng.standard_normal(eeg.shape)
         eeg += self._offset_uv + 0.05 * self._strengths.offset_uv * self._drift.step()
@@ -416,15 +419,17 @@ class Person:
         return phasors
 
     def _add_blinks(self, i: NDArray[np.int64], out: Float) -> None:
+        now = self._asked_for("blink", int(i[0]))
         for start, stop, height_uv in self._lids.during(int(i[0]), int(i[-1]) + 1):
             if start >= i[0]:  # a blink that has begun ends as it would
                 self._blinking = self.blinks and self.eyes == "open"
-            if not self._blinking:
-                continue
+            if self._blinking:
+                now.append((start, stop, height_uv))
+        for start, stop, height_uv in now:
             u = np.clip((i - start) / (stop - start), 0.0, 1.0)
             hump = height_uv * np.sin(np.pi * u**_BLINK_RISE) ** 2
             out[:, : len(SITES)] += hump[:, None] * _BLINK_AT
-            out[:, COLUMNS.index("truth_blink")] += (i >= start) & (i < stop)
+            out[(i >= start) & (i < stop), COLUMNS.index("truth_blink")] = 1.0
 
     def _add_jaw(self, i: NDArray[np.int64], out: Float) -> None:
         now = self._clenches.during(int(i[0]), int(i[-1]) + 1)
@@ -432,16 +437,49 @@ class Person:
         x = self._emg[0].step(white)
         for lag in self._emg[1:]:
             x = x - lag.step(x)
-        if not self.jaw:
-            return
+        now = (now if self.jaw else []) + self._asked_for("jaw", int(i[0]))
         ramp = max(1.0, _JAW_RAMP_S * self.rate_hz)
         for start, stop, rms_uv in now:
             up = np.minimum(i - start, stop - 1 - i) / ramp
             envelope = rms_uv * np.clip(up, 0.0, 1.0)
             out[:, : len(SITES)] += self._emg_gain * envelope[:, None] * _JAW_AT * x
-            out[:, COLUMNS.index("truth_jaw")] += (i >= start) & (i < stop)
+            out[(i >= start) & (i < stop), COLUMNS.index("truth_jaw")] = 1.0
 
     # -------------------------------------------------------- the door
+
+    def blink(self, lasts_s: float = 0.35, height_uv: float = 180.0) -> None:
+        """Blink once at the next block, whatever the eyes and `blinks` are."""
+        self._ask("blink", lasts_s, height_uv)
+
+    def clench(self, lasts_s: float = 1.0, rms_uv: float = 50.0) -> None:
+        """Clench the jaw once at the next block; `rms_uv` from 30 to 45 Hz at the temples."""
+        self._ask("jaw", lasts_s, rms_uv)
+
+    def _ask(self, what: str, lasts_s: float, strength_uv: float) -> None:
+        length = max(1, round(lasts_s * self.rate_hz))
+        self._asked.append((what, self._made, self._made + length, strength_uv))
+
+    def _asked_for(self, what: str, first: int) -> list[tuple[int, int, float]]:
+        self._asked = [one for one in self._asked if one[2] > first]
+        return [one[1:] for one in self._asked if one[0] == what]
+
+    def at_rate(self, rate_hz: float) -> Person:
+        """Return the same person, state and seed, from the beginning at another rate."""
+        alpha_hz, smr_hz, theta_hz = self._hz
+        other = Person(
+            rate_hz,
+            seed=self._seed,
+            eyes=self.eyes,
+            blinks=self.blinks,
+            jaw=self.jaw,
+            strengths=self._strengths,
+            alpha_hz=alpha_hz,
+            smr_hz=smr_hz,
+            theta_hz=theta_hz,
+            mains_hz=self.mains_hz,
+        )
+        other.gains = dict(self.gains)
+        return other
 
     def read(self, n: int) -> Float:
         """Return the next `n` samples, shape (n, 26), columns as in `COLUMNS`."""
