@@ -92,7 +92,7 @@ class _Watched:
 class _Tally:
     """Statistics of one phase. What precedes a blink by 0.1 s is withdrawn before it counts."""
 
-    __slots__ = ("_before", "_blink", "_delay", "alone", "joint", "n", "n_values", "sums")
+    __slots__ = ("_before", "_delay", "alone", "joint", "n", "n_values", "sums")
 
     def __init__(self, n_values: int, before: int) -> None:
         self.n = 0
@@ -102,19 +102,15 @@ class _Tally:
         self.n_values = [0] * n_values
         self._before = before
         self._delay: deque[tuple[bool, bool, list[float]] | None] = deque()
-        self._blink = False
 
     def clean(self, alone: bool, joint: bool, x: list[float]) -> None:
         """Take a clean point; `x` on the features' scales, NaN where unknown."""
-        self._blink = False
         self._push((alone, joint, x))
 
     def unclean(self, gate: int) -> None:
         """Let a gated or unknown point pass."""
-        blink = bool(gate & _BLINK)
-        if blink and not self._blink:
+        if gate & _BLINK:
             self._delay.clear()
-        self._blink = blink
         self._push(None)
 
     def flush(self) -> None:
@@ -373,7 +369,6 @@ class Decider:
             limits = learned if learned is not None else limits
 
         kind = self._kind
-        index = self._index
         thresholds = self._thresholds
         gate = int(frame.gate)
         verdicts: tuple[bool | None, ...] = self._nothing
@@ -404,7 +399,7 @@ class Decider:
         decision = Decision(
             seq=seq,
             t=frame.t,
-            phase=index,
+            phase=self._index,
             kind=kind,
             level=level,
             reward=reward,

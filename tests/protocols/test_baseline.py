@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -164,6 +165,7 @@ def test_gated_untrusted_unknown_and_relearned_points_stay_out_of_the_statistics
     collector = Collector([("smr", 0, "ln")])
     bad = [
         frame(1e6, Gate.MUSCLE),
+        dataclasses.replace(frame(1e6, Gate.MUSCLE), trusted=np.array([True])),
         frame(1e6, trusted=False),
         frame(math.nan),
         frame(0.0),
@@ -179,7 +181,7 @@ def test_gated_untrusted_unknown_and_relearned_points_stay_out_of_the_statistics
     assert verdict.accepted
     assert verdict.clean == 50
     assert verdict.baselines["smr"].values[-1] < 3.0
-    assert verdict.causes == {"untrusted": 3, "muscle": 1, "relearned": 1}
+    assert verdict.causes == {"untrusted": 3, "muscle": 2, "relearned": 1}
 
 
 def test_f35_half_of_the_block_is_needed_whatever_the_protocol_says() -> None:

@@ -910,17 +910,26 @@ def test_advice_is_about_what_the_room_can_change(
     assert [c for _, c in advice(run)] == ([cause] if cause else [])
 
 
+def test_the_advice_looks_at_this_block_only() -> None:
+    run = Run(phases=plan((K.TRAIN, 15.0), (K.TRAIN, 15.0), (K.DONE, 0.0)))
+    run.order("start", gate=Gate.MUSCLE)
+    run.run(350, gate=Gate.MUSCLE)
+    assert run.told("advice") == []
+
+
 @pytest.mark.parametrize(("smr", "passes"), [(2.0, True), (0.5, False)])
 def test_f36_three_saturated_minutes_are_told(smr: float, passes: bool) -> None:
-    run = Run(phases=LONG)
+    run = Run(phases=plan((K.TRAIN, 600.0), (K.DONE, 0.0)))
     run.order("start", smr=smr)
     run.run(1798, smr=smr)
     assert run.told("advice") == []
     run.step(smr=smr)
     (event,) = run.told("advice")
     assert (event.data["cause"], event.data["passes"]) == ("saturated", passes)
-    run.run(900, smr=smr)
+    run.run(1799, smr=smr)
     assert len(run.told("advice")) == 1
+    run.step(smr=smr)
+    assert len(run.told("advice")) == 2
 
 
 # ---------------------------------------------------------------- refused frames

@@ -110,6 +110,15 @@ def test_a_short_gate_freezes_and_a_long_one_begins_anew() -> None:
     assert long.step(1.0) == 1.0
 
 
+def test_short_gates_do_not_add_up() -> None:
+    smoother = Smoother(0.2, GRID)
+    smoother.step(0.0)
+    for _ in range(3):
+        smoother.skip(6)
+        level = smoother.step(1.0)
+    assert level < 0.9
+
+
 def test_a_restart_forgets() -> None:
     smoother = Smoother(5.0, GRID)
     smoother.step(0.0)
@@ -199,6 +208,11 @@ def test_a_level_that_would_run_against_its_reward_is_refused() -> None:
         level_map(upside_down, "ln", base(), reward("above"))
     assert level_map(upside_down, "ln", base(), reward("below")) is not None
     assert level_map(upside_down, "ln", base(), reward("above", "theta")) is not None
+
+
+def test_edges_of_one_kind_are_taken_as_written() -> None:
+    inverse = level({"plus_mad": 1.0}, {"plus_mad": -1.0})
+    assert level_map(inverse, "ln", base(), reward("above")) is not None
 
 
 @calm
