@@ -243,7 +243,7 @@ def due(history: Sequence[bool]) -> bool:
         One per earlier session of this person, oldest first: whether the full screening was
         passed at that session.
     """
-    return not any(history[-_AGAIN_AFTER:])
+    return not any(history[1 - _AGAIN_AFTER :])
 
 
 # ---------------------------------------------------------------- from a terminal or a file
