@@ -609,7 +609,9 @@ class Decider:
             self._need = max(1, points(phase.lasts_s, self._grid_hz))
             self._most = max(self._need, points(_EXTENSION * phase.lasts_s, self._grid_hz))
             self._collector = None
-            if phase.kind is PhaseKind.BASELINE:
+            # A block from which nothing is learned is only recorded: neither judged nor repeated,
+            # and it teaches the gates nothing (closed eyes set no limits for open ones).
+            if phase.kind is PhaseKind.BASELINE and phase.learn:
                 self._collector = Collector(
                     [(n, self._columns[n], self._scales[n]) for n in phase.learn]
                 )
@@ -856,7 +858,9 @@ class Decider:
         for phase in self._plan:
             if phase.kind in (PhaseKind.TRAIN, PhaseKind.TRANSFER):
                 break
-            if phase.kind is PhaseKind.BASELINE:
+            # A block from which nothing is learned is only recorded: neither judged nor repeated,
+            # and it teaches the gates nothing (closed eyes set no limits for open ones).
+            if phase.kind is PhaseKind.BASELINE and phase.learn:
                 learned.update(phase.learn)
         for name in sorted(learned - set(self._names)):
             raise InputError(

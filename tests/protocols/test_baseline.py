@@ -212,15 +212,6 @@ def test_a_constant_feature_refuses_the_block_with_its_name() -> None:
     assert verdict.limits is None
 
 
-def test_a_block_that_learns_nothing_still_learns_the_limits() -> None:
-    collector = Collector([])
-    fill(collector, [frame(math.nan, trusted=False)] * 10)
-    verdict = collector.judge(5, keep_all)
-    assert verdict.accepted
-    assert verdict.limits == "limits"
-    assert not verdict.baselines
-
-
 def test_an_empty_block_is_refused() -> None:
     assert not Collector([("smr", 0, "ln")]).judge(0, keep_all).accepted
 

@@ -588,6 +588,20 @@ def test_a_baseline_without_a_lead_in_repeats_itself() -> None:
     assert run.decisions[-1].phase_s == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_block_that_teaches_nothing_is_only_recorded(skip: bool) -> None:
+    closed = Phase(0, K.BASELINE, "eyes_closed", 2.0, eyes="closed")
+    run = Run(phases=(closed, Phase(1, K.TRAIN, "train", 1.0)))
+    run.order("start", gate=Gate.AMPLITUDE)
+    if skip:
+        assert run.order("skip").kind is K.TRAIN
+    else:
+        run.run(19, gate=Gate.AMPLITUDE)
+        assert run.step().kind is K.TRAIN
+    assert run.limits == []
+    assert [e.kind for e in run.events] == ["start", "phase_begin", "phase_end", "phase_begin"]
+
+
 def test_an_unlearned_baseline_cannot_be_skipped() -> None:
     run = Run(learned(), WHOLE)
     run.order("start")
