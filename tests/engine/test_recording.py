@@ -354,7 +354,7 @@ def test_no_recording_is_refused_in_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize("chunk_samples", [1, 7, 32, 10_000])
 def test_inputs_come_in_the_order_of_the_fold(whole: Path, chunk_samples: int) -> None:
     got = read(whole)
-    samples, stamps = values(400)
+    samples, _ = values(400)
     seq, rows, seen = 0, [], []
     for value in got.inputs_in_order(chunk_samples):
         if isinstance(value, Chunk):
