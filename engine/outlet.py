@@ -12,7 +12,7 @@ from engine.clock import now
 from engine.frames import Float, StreamSpec
 from engine.lsl import load_pylsl, mark_used
 
-__all__ = ["MarkerOutlet", "Outlet", "declared_type", "wait_until"]
+__all__ = ["MarkerOutlet", "Outlet", "declared_type", "narrowed", "wait_until"]
 
 
 def declared_type(kind: str) -> str:
@@ -96,6 +96,6 @@ def wait_until(t_s: float, stop: Event) -> bool:
 
 
 def narrowed(samples: Float) -> NDArray[np.float32]:
-    """Return the samples as an amplifier sends them; values beyond its reach become infinite."""
+    """Return the samples as float32; what is beyond its range becomes infinite."""
     with np.errstate(over="ignore"):
         return samples.astype(np.float32)

@@ -61,7 +61,7 @@ TRUTH_SITE = {"truth_alpha": "Pz", "truth_smr": "Cz", "truth_theta": "Fz"}
 """At which site a rhythm's true amplitude is given."""
 
 MIN_RATE_HZ, MAX_RATE_HZ = 128.0, 2048.0
-BLOCK_S = 0.02  # about; changes of the person take effect at the next block
+BLOCK_S = 0.03  # about; changes of the person take effect at the next block
 COUNTER_WRAP = 1 << 24  # float32 counts exactly up to here: 18 h at 250 Hz
 
 # Positions on the head seen from above: x to the right, y to the nose, 1 = the equator.
@@ -247,7 +247,7 @@ class Person:
     seed : int
         The same seed gives the same person.
     eyes : {"open", "closed"}
-        May be changed at any time, takes effect at the next block of about 20 ms.
+        May be changed at any time, takes effect at the next block of about 30 ms.
     blinks, jaw : bool
         Whether these artefacts happen.
     strengths : Strengths

@@ -23,7 +23,7 @@ from engine.errors import FileError
 from engine.frames import Channel, Float, StreamSpec, frozen
 from engine.montage import clean_label, is_site, kind_of
 
-__all__ = ["EegFile", "read_eeg"]
+__all__ = ["EegFile", "read_eeg", "stamp_gaps"]
 
 UV = "microvolts"
 KNOWN_RATES_HZ = (128, 160, 200, 220, 250, 256, 300, 500, 512, 1000, 1024, 2000, 2048)
@@ -231,24 +231,35 @@ def _finish(
     )
 
 
+def _least_gap_s(rate_hz: float) -> float:
+    return max(GAP_S, 1.5 / rate_hz)
+
+
+def stamp_gaps(stamps: Float, rate_hz: float) -> tuple[int, ...] | None:
+    """Return the samples before which the stamps show a gap; None where they cannot tell.
+
+    Stamps of one push are deduced from the rate, so pushes overlap or part by their jitter: only
+    what exceeds it by far is a gap, and an amplifier that stamps packets shows none.
+    """
+    gaps = np.flatnonzero(np.diff(stamps) > _least_gap_s(rate_hz)) + 1
+    return None if len(gaps) > BURSTS * len(stamps) else tuple(int(i) for i in gaps)
+
+
 def _stamp_notes(stamps: Float, rate_hz: float, notes: list[str]) -> None:
     """Say what the stamps tell about gaps, clock jumps and the true rate."""
     steps = np.diff(stamps)
     if len(steps) == 0:
         return
-    back = np.flatnonzero(steps < -JUMP_S)
-    # Stamps of one push are deduced from the rate, so pushes overlap or part by their jitter:
-    # only what exceeds it by far is a gap.
-    gaps = np.flatnonzero(steps > max(GAP_S, 1.5 / rate_hz))
-    for i in back:
+    for i in np.flatnonzero(steps < -JUMP_S):
         notes.append(f"The stamps jump back by {-steps[i]:.1f} s after {(i + 1) / rate_hz:.1f} s.")
-    if len(gaps) > BURSTS * len(steps):
+    gaps = stamp_gaps(stamps, rate_hz)
+    if gaps is None:
         notes.append("Its stamps come in bursts, one per packet: they cannot tell small gaps.")
-    elif len(gaps):
-        worst = gaps[np.argmax(steps[gaps])]
+    elif gaps:
+        worst = max(gaps, key=lambda i: float(steps[i - 1]))
         notes.append(
-            f"{len(gaps)} gaps over {1000 * max(GAP_S, 1.5 / rate_hz):.0f} ms in the stamps, the "
-            f"longest {steps[worst]:.3f} s after {(worst + 1) / rate_hz:.1f} s of samples."
+            f"{len(gaps)} gaps over {1000 * _least_gap_s(rate_hz):.0f} ms in the stamps, the "
+            f"longest {steps[worst - 1]:.3f} s after {worst / rate_hz:.1f} s of samples."
         )
     usual = (steps > -JUMP_S) & (steps < JUMP_S)
     span_s = float(steps[usual].sum())

@@ -130,7 +130,7 @@ def simulate(
 ) -> None:
     """Offer the stream until the time is over or `stop` is set.
 
-    Every block of about 20 ms leaves when its last sample is due, by absolute deadlines of the
+    Every block of about 30 ms leaves when its last sample is due, by absolute deadlines of the
     LSL clock, stamped with that moment. `ready` is called when the stream is on the network.
 
     Raises
@@ -305,7 +305,7 @@ def say_ready() -> None:
     sys.stdout.flush()
 
 
-def run_program(program: Callable[[], None], stop: threading.Event, *, child: bool) -> int:
+def run_program(program: Callable[[], object], stop: threading.Event, *, child: bool) -> int:
     """Run a command line program until its end, Ctrl-C or SIGTERM; return the exit code."""
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     if child:
