@@ -23,14 +23,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import psutil
 
 from engine.errors import NeuroloopError, RunError
-
-if TYPE_CHECKING:
-    from engine.room import Room
+from engine.lsl import config_text
+from engine.room import LslSettings, RecordSettings, Room
 
 __all__ = ["Finding", "as_json", "check_house", "diagnose", "worst"]
 
@@ -240,20 +239,11 @@ def _memory() -> Finding:
     return Finding("Memory", "warn" if free >= 0.5 else "fail", text, fix, data)
 
 
-def record_folder(room: Room | None) -> Path:
-    """Return the folder that recordings go to."""
-    if room is not None and room.record.folder:
-        return Path(room.record.folder).expanduser()
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("neuroloop", appauthor=False)) / "sessions"
-
-
 def _disk(room: Room | None) -> Finding:
-    folder = record_folder(room)
+    record = room.record if room is not None else RecordSettings()
+    folder, keep = record.path, record.keep_free_gb
     nearest = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.is_dir())
     free = shutil.disk_usage(nearest).free / 1e9
-    keep = room.record.keep_free_gb if room is not None else 2.0
     data: dict[str, Any] = {"folder": str(folder), "free_gb": round(free, 1), "keep_gb": keep}
     fix = "Give another folder in the room file under record, or make space."
     try:
@@ -280,14 +270,9 @@ def _disk(room: Room | None) -> Finding:
 
 def _lsl_settings(room: Room | None, *, alone: bool) -> str:
     """Return an LSL configuration; `alone` stays on this computer and uses no multicast."""
-    peers = ["127.0.0.1"] if alone else list(room.lsl.known_peers) if room is not None else []
-    lines = ["[ports]", "IPv6 = disable"] if alone else []
-    if alone:
-        lines += ["[multicast]", "ResolveScope = machine", "ListenAddress = 127.0.0.1"]
-    lines += ["[lab]", f"SessionID = neuroloop-doctor-{os.getpid()}"]
-    if peers:
-        lines.append(f"KnownPeers = {{{', '.join(peers)}}}")
-    return "\n".join([*lines, "[log]", "level = -3", ""])
+    peers = () if alone or room is None else room.lsl.known_peers
+    apart = f"neuroloop-doctor-{os.getpid()}"  # nobody else's streams, and ours for nobody else
+    return config_text(LslSettings(known_peers=peers, session_id=apart, loopback_only=alone))
 
 
 def _lsl_probe(room: Room | None, *, alone: bool) -> dict[str, Any]:

@@ -14,6 +14,8 @@ import time
 import uuid
 from typing import Any
 
+from engine.lsl import load_pylsl
+
 __all__ = ["main"]
 
 _RATE_HZ = 250.0
@@ -26,7 +28,7 @@ _OFFER_S = 5.0
 
 def _outlet(source_id: str) -> dict[str, Any]:
     """Offer a test stream until standard input closes."""
-    import pylsl
+    pylsl = load_pylsl()
 
     info = pylsl.StreamInfo("neuroloop-doctor", "Test", 1, _RATE_HZ, pylsl.cf_double64, source_id)
     outlet = pylsl.StreamOutlet(info, _CHUNK)
@@ -49,7 +51,7 @@ def _outlet(source_id: str) -> dict[str, Any]:
 
 def _lsl() -> dict[str, Any]:
     """Find a stream of another process, read it, and compare the clocks."""
-    import pylsl
+    pylsl = load_pylsl()
 
     source_id = uuid.uuid4().hex
     child = subprocess.Popen(

@@ -21,12 +21,13 @@ import pytest
 from engine import doctor
 from engine.doctor import Finding, as_json, check_house, diagnose, worst
 from engine.errors import InputError, RunError
+from engine.room import RecordSettings
 
 
 def a_room(**changes: Any) -> Any:
     parts: dict[str, Any] = {
         "use": "clinical",
-        "record": SimpleNamespace(folder="", keep_free_gb=1.0),
+        "record": RecordSettings(),
         "person_screen": SimpleNamespace(required=True, display=0),
         "sound": SimpleNamespace(required=True),
         "lsl": SimpleNamespace(known_peers=(), loopback_only=True),
@@ -38,7 +39,7 @@ def test_every_question_is_answered_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "_lsl_probe", lambda *_, **__: {"error": "not tried here"})
-    room = a_room(record=SimpleNamespace(folder=str(tmp_path / "new"), keep_free_gb=0.0))
+    room = a_room(record=SimpleNamespace(path=tmp_path / "new", keep_free_gb=0.0))
     told: list[Finding] = []
     findings = diagnose(room, told.append)
     assert tuple(told) == findings
@@ -168,7 +169,7 @@ def test_F58_no_sound_fails_only_where_sound_is_required(monkeypatch: pytest.Mon
 
 
 def test_F41_too_little_space_and_F44_no_folder(tmp_path: Path) -> None:
-    record = SimpleNamespace(folder=str(tmp_path / "a" / "b"), keep_free_gb=1e9)
+    record = SimpleNamespace(path=tmp_path / "a" / "b", keep_free_gb=1e9)
     finding = doctor._disk(a_room(record=record))
     assert finding.light == "fail"
     assert "must stay free" in finding.sentence
@@ -179,7 +180,7 @@ def test_F44_a_folder_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
-    record = SimpleNamespace(folder=str(tmp_path), keep_free_gb=0.0)
+    record = SimpleNamespace(path=tmp_path, keep_free_gb=0.0)
     finding = doctor._disk(a_room(record=record))
     assert finding.light == "fail"
     assert str(tmp_path) in finding.sentence
