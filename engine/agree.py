@@ -316,17 +316,15 @@ def _channels(stream: Seen, choice: Choice | None, who: str) -> tuple[Channel, .
     counter = (choice.counter,) if choice and choice.counter else ()
     not_eeg = choice.not_eeg if choice else ()
     for key, listed in (("not_eeg", not_eeg), ("counter", counter)):
-        absent = [n for n in listed if clean_label(n) not in names]
+        absent = [n for n in listed if _key(n) not in map(_key, names)]
         if absent:
             raise StreamError(
                 f"{who} The room's `{key}:` names {', '.join(map(repr, absent))}, which the "
                 "stream does not have.",
                 f"The stream has: {', '.join(shown(n, 16) for n in names)}.",
             )
-    forced = {clean_label(n): "misc" for n in not_eeg} | {
-        clean_label(n): "counter" for n in counter
-    }
-    kinds = [forced.get(n) or k for n, k in zip(names, _kinds(stream), strict=True)]
+    forced = {_key(n): "misc" for n in not_eeg} | {_key(n): "counter" for n in counter}
+    kinds = [forced.get(_key(n)) or k for n, k in zip(names, _kinds(stream), strict=True)]
     units = [c.unit.strip() for c in columns]
     if choice and choice.unit:
         units = [choice.unit if k in VOLTAGES else u for k, u in zip(kinds, units, strict=True)]
@@ -347,6 +345,11 @@ def _channels(stream: Seen, choice: Choice | None, who: str) -> tuple[Channel, .
         )
         for name, kind, unit, column in zip(names, kinds, units, columns, strict=True)
     )
+
+
+def _key(label: str) -> str:
+    """Return what two spellings of a column's name have in common."""
+    return clean_label(label).casefold()
 
 
 def _kinds(stream: Seen) -> list[str]:
@@ -382,8 +385,9 @@ def _problems(stream: Seen, streams: Sequence[Seen]) -> list[str]:
         problems.append("It has no source_id: once lost, it cannot be recognised again.")
     twins = [s for s in streams if _identity(s) == _identity(stream) and s.uid != stream.uid]
     if twins:
+        plural = "s" if len(twins) > 1 else ""
         problems.append(
-            f"It has {len(twins)} twin{'s' if len(twins) > 1 else ''} on the network, with the same "
+            f"It has {len(twins)} twin{plural} on the network, with the same "
             "name, type and source_id."
         )
     if stream.columns is None:

@@ -111,6 +111,8 @@ class _Counter:
             self.odd = True
             return None
         span = self._high - self._low + 1
+        if self._size is not None and self._size < span:
+            self._size = None
         sizes = (self._size,) if self._size else (*(s for s in COUNTERS if s >= span), span)
         best, best_size = None, 0
         for size in sizes:
@@ -123,6 +125,8 @@ class _Counter:
             return None
         agrees = abs(best - hint) <= self._slack
         if step < 0 and agrees:
+            # An unusual size may also be a counter that started anew; worth a word, once.
+            self.odd = self._size is None and best_size not in COUNTERS
             self._size = best_size
         if agrees or (step > 0 and best <= self._longest):
             return best
@@ -256,9 +260,10 @@ class Numberer:
         Returns
         -------
         list of Chunk, Gap and Event
-            In order. Events are ``clock`` (the source's clock was set), ``stamps`` (stamps
-            repeat or run backwards; once per episode), ``counter`` (repeats or starts anew) and
-            ``rate`` (the measured rate leaves or re-enters its tolerance).
+            Chunks and gaps in order, then events: ``clock`` (the source's clock was set),
+            ``stamps`` (stamps repeat or run backwards; once per episode), ``counter`` (it
+            repeats, starts anew or wraps at an unusual size) and ``rate`` (the measured rate
+            leaves or re-enters its tolerance).
         """
         n = len(received.stamps)
         out: list[Chunk | Gap | Event] = []
@@ -320,11 +325,12 @@ class Numberer:
         events: list[Event],
     ) -> tuple[int, str]:
         """Return how many samples are missing before this one, and what tells it."""
-        if self._reopened:
+        if self._reopened and math.isfinite(stamp):
             self._reopened = False
             return self._missing_after_reopening(deviation_s, stamp, count, received, events)
         rate_hz = self.spec.rate_hz
-        gap = deviation_s > GAP_S and self._lateness.allows(received.t_pulled - stamp, deviation_s)
+        late = GAP_S < deviation_s < math.inf
+        gap = late and self._lateness.allows(received.t_pulled - stamp, deviation_s)
         by_stamps = max(1, round(deviation_s * rate_hz)) if gap else 0
         if self._counter is None:
             return by_stamps, "stamps"
@@ -418,12 +424,13 @@ class Numberer:
 
 def _counter_column(spec: StreamSpec, counter: str | None) -> int | None:
     if counter is not None:
-        name = clean_label(counter)
-        if name not in spec.names:
+        name = clean_label(counter).casefold()
+        names = [n.casefold() for n in spec.names]
+        if name not in names:
             raise StreamError(
                 f"The stream has no column {counter!r} that could count samples.",
                 "Correct `counter:` in the room, or leave it out.",
             )
-        return spec.names.index(name)
+        return names.index(name)
     counters = [i for i, c in enumerate(spec.channels) if c.kind == "counter"]
     return counters[0] if len(counters) == 1 else None
