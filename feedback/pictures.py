@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import string
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
@@ -37,9 +38,11 @@ CENTRE = np.array([39.0, 36.0, 34.0])  # of the background
 EDGE = np.array([24.0, 22.0, 21.0])
 BRIGHT: Colour = (232, 226, 216)  # titles
 SOFT: Colour = (186, 180, 171)  # body text
+QUIET: Colour = (150, 144, 136)  # what may be overlooked
 FAINT: Colour = (112, 107, 101)  # hints
 SLATE = np.array([88.0, 112.0, 128.0])
 IVORY = np.array([255.0, 222.0, 170.0])
+SAND = np.array([186.0, 164.0, 128.0])
 ASH = np.array([104.0, 100.0, 96.0])  # neutral: no answer at the moment
 GLOW = np.array([255.0, 206.0, 140.0])
 
@@ -202,12 +205,31 @@ class Stage:
             if (tall <= height and wide <= width) or px <= 8:
                 break
             px = max(8, int(px * 0.92))
+        room = max(1, int((height - font.get_height()) // leading) + 1)
+        if len(lines) > room:  # even the smallest letters are too many
+            lines = [*lines[: room - 1], lines[room - 1] + " …"]
+        elif len(lines) > 1:
+            lines = self._balanced(text, lines, font, width)
+        wide = max(_text_width(font, line) for line in lines)
+        tall = leading * (len(lines) - 1) + int(font.get_height())
         block = pygame.Surface((max(1, wide), max(1, tall)), pygame.SRCALPHA)
         for i, line in enumerate(lines):
             if line:
                 image = font.render(line, True, colour)
                 block.blit(image, ((wide - image.get_width()) // 2, i * leading))
         return block
+
+    @staticmethod
+    def _balanced(text: str, lines: list[str], font: Any, width: float) -> list[str]:
+        """Return the same number of lines, as narrow as they can be: no lonely last word."""
+        longest_word = max(_text_width(font, word) for word in text.split())
+        while 0.96 * width > longest_word:
+            width *= 0.96
+            narrower = text_lines(text, partial(_text_width, font), width)
+            if len(narrower) != len(lines):
+                break
+            lines = narrower
+        return lines
 
     def put(self, surface: Any, block: Any | None, x: float, y: float) -> int:
         """Blit `block` with its top centre at ``(x, y)``; return its height."""
@@ -273,19 +295,22 @@ class Orb:
     def colours(self, level: float, live: float, glow: float) -> NDArray[np.uint8]:
         """Return the 256 colours from the centre outwards, shape ``(256, 3)``."""
         shown = level * live
-        size = 0.105 + 0.150 * shown
+        size = 0.120 + 0.190 * shown
         r = self._radius
-        hue = SLATE + (IVORY - SLATE) * shown**0.8
+        hue = np.array(
+            [np.interp(shown, (0.0, 0.4, 1.0), c) for c in zip(SLATE, SAND, IVORY, strict=True)]
+        )
         hue = ASH + (hue - ASH) * live
         strength = 0.62 + 0.38 * shown
         x = r / size
         body = np.exp(-0.5 * (x / 0.62) ** 4) * (1.0 - 0.42 * np.clip(x, 0, 1.4) ** 2)
-        halo = (0.05 + 0.10 * shown) * np.exp(-np.maximum(r - 0.6 * size, 0) / (0.35 * size))
-        light = np.clip(strength * (np.maximum(body, 0.0) + halo), 0.0, 1.0)[:, None]
+        body = np.maximum(body, 0.0)
+        halo = (0.04 + 0.10 * shown) * np.exp(-np.maximum(r - 0.7 * size, 0) / (0.30 * size))
+        light = (strength * (body + halo * (1.0 - body)))[:, None]
         out = self._backdrop + (hue - self._backdrop) * light
         if glow > 0.0:
-            ring = np.exp(-0.5 * ((r - (size + 0.050)) / 0.034) ** 2)[:, None]
-            out = out + (GLOW - out) * (0.34 * glow * ring)
+            ring = np.exp(-0.5 * ((r - (size + 0.035)) / 0.040) ** 2)[:, None]
+            out = out + (GLOW - out) * (0.30 * glow * ring)
         # Into the background before the square ends.
         edge = np.clip((self.REACH - r) / 0.06, 0, 1)[:, None]
         out = self._backdrop + (out - self._backdrop) * edge
@@ -312,14 +337,14 @@ class Bar:
         self._fill = self._column(SLATE, IVORY)
         self._neutral = self._column(ASH, ASH)
         self._scale = self._ticks()
-        reach = stage.px(0.10)
+        reach = stage.px(0.14)
         outside = _box_distance(
             self._wide + 2 * reach, self._tall + 2 * reach, (self._wide, self._tall), corner
         )
-        glow = np.exp(-np.maximum(outside, 0) / (0.3 * reach)) * np.clip(outside + 1, 0, 1)
-        glow *= np.clip((reach - outside) / (0.4 * reach), 0, 1)
+        near = np.clip(1.0 - np.maximum(outside, 0) / reach, 0, 1)
+        glow = near**2 * (3.0 - 2.0 * near)
         self._reach = reach
-        self._glow = _cover_surface(glow, (255, 206, 140), 110)
+        self._glow = _cover_surface(glow, (255, 206, 140), 64)
         self._layer = pygame.Surface((self._wide, self._tall), pygame.SRCALPHA)
 
     def _column(self, low: Float, high: Float) -> Any:
@@ -424,6 +449,10 @@ class Screens:
         self._words = TEXTS.get(language, TEXTS["en"])
         self._test_session = test_session
         dot = stage.unit * 0.0075
+        # Loading letters takes tens of milliseconds, which would be missed frames later.
+        for share in (0.024, 0.036, 0.038, 0.040, 0.043, 0.050, 0.056, 0.074):
+            stage.font(stage.px(share)).render(string.printable[:95], True, SOFT)
+        stage.font(stage.px(0.24)).render(string.digits, True, SOFT)
         self._settling = [_disc(dot, None, (170, 164, 156), 210) for _ in range(3)]
 
     def word(self, key: str) -> str:
@@ -499,7 +528,7 @@ class Screens:
         return self.stage.text(
             f"{whole // 60}:{whole % 60:02d}",
             0.050,
-            FAINT,
+            QUIET,
             self.stage.width * 0.5,
             self.stage.height * 0.12,
         )
@@ -528,15 +557,15 @@ class Screens:
         stage = self.stage
         head = stage.text(title, 0.056, SOFT, stage.width * 0.8, stage.height * 0.2)
         body = stage.text(
-            text, 0.038, FAINT, min(stage.width * 0.76, stage.unit * 1.2), stage.height * 0.3
+            text, 0.040, QUIET, min(stage.width * 0.76, stage.unit * 1.2), stage.height * 0.3
         )
-        y = stage.centre[1] - stage.unit * 0.05
+        y = stage.centre[1] - stage.unit * 0.07
         y += stage.put(surface, head, stage.centre[0], y) + stage.px(0.03)
         stage.put(surface, body, stage.centre[0], y)
 
     def _caption(self, surface: Any, text: str) -> None:
         stage = self.stage
-        block = stage.text(text, 0.036, FAINT, stage.width * 0.7, stage.height * 0.16)
+        block = stage.text(text, 0.040, QUIET, stage.width * 0.7, stage.height * 0.16)
         if block is not None:
             y = stage.height * 0.88 - block.get_height()
             stage.put(surface, block, stage.centre[0], y)
@@ -590,7 +619,8 @@ class Screens:
         if self._test_session:
             label = stage.text(self.word("test_session"), 0.024, FAINT, stage.width * 0.3, small)
             if label is not None:
-                surface.blit(label, (stage.width - margin - label.get_width(), margin))
+                inset = margin + (stage.px(0.02) if screen == "test" else 0)
+                surface.blit(label, (stage.width - inset - label.get_width(), inset))
         if screen in ("instruction", "rest") and 0.0 < show.progress <= 1.0:
             wide, thick = stage.px(0.36), stage.px(0.005)
             x, y = round(stage.centre[0] - wide / 2), round(stage.height * 0.93)

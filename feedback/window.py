@@ -12,8 +12,10 @@ import math
 import os
 import platform
 import queue
+import struct
 import sys
 import threading
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,25 +157,43 @@ class _Album:
         self._folder = folder
         self._count = 0
         self._periodic = 0
-        self._jobs: queue.SimpleQueue[tuple[Any, Path] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[tuple[int, int], bytes, Path] | None]
+        self._jobs = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="album", daemon=True)
         self._thread.start()
 
     def add(self, surface: Any, name: str, periodic: bool) -> None:
         if self._count >= FRAMES_KEPT or (periodic and self._periodic >= PERIODIC_FRAMES):
             return
-        self._jobs.put((surface.copy(), self._folder / f"{self._count:03d}_{name}.png"))
+        path = self._folder / f"{self._count:03d}_{name}.png"
+        self._jobs.put((surface.get_size(), pygame.image.tobytes(surface, "RGB"), path))
         self._count += 1
         self._periodic += periodic
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            with contextlib.suppress(pygame.error, OSError):
-                pygame.image.save(job[0], str(job[1]))
+            with contextlib.suppress(OSError):
+                _write_png(*job)
 
     def close(self) -> None:
         self._jobs.put(None)
         self._thread.join(5.0)
+
+
+def _write_png(size: tuple[int, int], rgb: bytes, path: Path) -> None:
+    """Write a PNG without holding up the other threads, as pygame's own writer does."""
+    width, height = size
+    rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each row begins with its filter, 0
+    rows[:, 1:] = np.frombuffer(rgb, dtype=np.uint8).reshape(height, 3 * width)
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, data in (
+            (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+            (b"IDAT", zlib.compress(rows.tobytes(), 3)),
+            (b"IEND", b""),
+        ):
+            file.write(struct.pack(">I", len(data)) + kind + data)
+            file.write(struct.pack(">I", zlib.crc32(kind + data)))
 
 
 class WindowLoop:
@@ -361,6 +381,8 @@ class WindowLoop:
             # What exists now stays; the collector need never look at it again.
             gc.collect()
             gc.freeze()
+            # Sound and pipes have threads of their own; the default of 5 ms costs whole frames.
+            sys.setswitchinterval(0.0005)
             deadline = self.clock.now()
             while self.turn():
                 deadline += self._period
@@ -514,9 +536,8 @@ class WindowLoop:
         if self._fade_from is not None:
             p = (now - self._fade_start) / self._fade_s
             if p < 1.0:
-                self._fade_from.set_alpha(
-                    round(255 * (0.5 + 0.5 * math.cos(math.pi * max(p, 0.0))))
-                )
+                alpha = round(254 * (0.5 + 0.5 * math.cos(math.pi * max(p, 0.0))))
+                self._fade_from.set_alpha(alpha)  # 255 would take SDL's slow path
                 canvas.blit(self._fade_from, (0, 0))
             else:
                 self._fade_from = None
