@@ -127,8 +127,8 @@ def assemble(
         for name, f in protocol.features.items()
     )
     needed = tuple(dict.fromkeys(column(s) for s in protocol.sites))
-    blink = [column(s) for s in wanted_blink if find_site(s, montage.names) is not None]
-    if gates.blink.at is None:
+    blink = [column(s) for s in optional if find_site(s, montage.names) is not None]
+    if gates.blink.on and gates.blink.at is None:
         blink += [k for k, i in enumerate(montage.sites) if not montage.is_eeg[i]]
     if gates.blink.on and not blink:
         warnings.append("no Fp1, Fp2 or EOG in the stream: blinks are not seen")

@@ -36,7 +36,17 @@ __all__ = [
 
 FORMAT = 1  # of docs/recording.md
 
-HELD = ("stale", "window", "transport", "changed", "disk", "pause", "operator", "other")
+HELD = (
+    "stale",
+    "changed",
+    "window",
+    "transport",
+    "disk",
+    "paused",
+    "operator",
+    "sound",
+    "other",
+)
 """Causes of hold; bit k of a decision's ``held`` column is cause k."""
 
 WHY = ("", "gate", "hold", "phase", "unknown", "other")

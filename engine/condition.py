@@ -40,6 +40,7 @@ RECOVER_S = 5.0  # a flat or railed channel is bad until it was clean this long
 STEP_UV_AT_250_HZ = 50.0
 STEP_ROBUST_SD = 8.0
 STEP_MEMORY_S = 10.0
+STEP_MIN_DIFFS = 50
 CLIPPED_MIN_UV = 150.0  # three equal samples mean clipping only far from the mean
 NOTCH_Q = 30.0
 
@@ -308,7 +309,9 @@ class Conditioner:
             window = self.raw.window()
             flat = window.std(axis=0) < FLAT_SD_UV
             self._flat_until[flat] = seq + self._recover
-        if (seq // self.beat) % self._step_beats == 0 and self._diffs.filled >= 250:
+        full = self._diffs.filled >= len(self._diffs.window())
+        due = not full or (seq // self.beat) % self._step_beats == 0
+        if due and self._diffs.filled >= STEP_MIN_DIFFS:
             diffs = self._diffs.window()[-self._diffs.filled :]
             centre = np.median(diffs, axis=0)
             robust_sd = 1.4826 * np.median(np.abs(diffs - centre), axis=0)

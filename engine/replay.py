@@ -1,0 +1,478 @@
+"""The same fold over recorded Inputs: a recording must give the same decisions again.
+
+Three uses: compare a Neuroloop recording with itself, ask what another protocol would have done on
+it, or run a protocol over any EEG file. All of them call `engine.assemble.assemble` and `Fold.step`
+and nothing else.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.assemble import Assembly, assemble, feature_units
+from engine.clock import wall
+from engine.columns import (
+    HELD,
+    WHY,
+    decision_columns,
+    decision_row,
+    feature_columns,
+    feature_row,
+    plain,
+)
+from engine.errors import FileError, InputError
+from engine.frames import (
+    Chunk,
+    Command,
+    Event,
+    Gate,
+    Input,
+    Phase,
+    PhaseKind,
+    StreamSpec,
+    frozen,
+)
+from engine.number import Numberer, Received
+from engine.pipeline import Point
+from engine.readfile import EegFile, read_eeg
+from engine.recording import Recording, read
+from protocols.load import Loaded
+from protocols.model import Protocol
+
+__all__ = [
+    "Comparison",
+    "Replayed",
+    "compare",
+    "file_inputs",
+    "plan_from",
+    "replay_file",
+    "replay_recording",
+    "write_tables",
+]
+
+CHECK_S = 2.0  # live, a session starts after a check of the signal; filters settle meanwhile
+BLOCK_SAMPLES = 4096  # any number gives the same decisions
+
+
+@dataclass
+class Replayed:
+    """What a fold gave over a whole recording or file.
+
+    Parameters
+    ----------
+    source : Path
+        What was replayed.
+    protocol : Protocol
+        With which protocol.
+    spec : StreamSpec
+        Its columns.
+    assembly : Assembly
+        The fold afterwards.
+    features, decisions : ndarray, shape (n_points, n_columns)
+        Rows as in a recording, without stamps.
+    t : ndarray, shape (n_points,)
+        Stamp of every grid point.
+    events : list of Event
+        What happened.
+    notes : tuple of str
+        What the reader of the file had to say.
+    comparison : Comparison or None
+        With the recorded decisions, when there are any to compare with.
+    """
+
+    source: Path
+    protocol: Protocol
+    spec: StreamSpec
+    assembly: Assembly
+    features: np.ndarray
+    decisions: np.ndarray
+    t: np.ndarray
+    events: list[Event] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+    comparison: Comparison | None = None
+
+    @property
+    def feature_columns(self) -> tuple[tuple[str, str], ...]:
+        """(label, unit) of every column of `features`."""
+        return feature_columns(feature_units(self.protocol), self.assembly.fold.gates.metric_names)
+
+    @property
+    def decision_columns(self) -> tuple[tuple[str, str], ...]:
+        """(label, unit) of every column of `decisions`."""
+        return decision_columns([r.feature for r in self.protocol.rules])
+
+    def summary(self) -> dict[str, Any]:
+        """Return clean seconds, rewards, gated seconds by cause and per phase."""
+        return _summary(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Recorded against replayed decisions."""
+
+    points: int
+    identical: bool
+    first_difference: int | None
+    rewards_recorded: int
+    rewards_replayed: int
+
+    @property
+    def sentence(self) -> str:
+        """One sentence for people."""
+        if self.identical:
+            return f"all {self.points} decisions are identical to the recorded ones"
+        return (
+            f"decisions differ from sample {self.first_difference} on: "
+            f"{self.rewards_recorded} rewards recorded, {self.rewards_replayed} replayed"
+        )
+
+
+def plan_from(rows: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
+    """Rebuild a plan from a recording's header."""
+    return tuple(
+        Phase(
+            index=int(r["index"]),
+            kind=PhaseKind[r["kind"]],
+            name=r["name"],
+            lasts_s=float(r["lasts_s"]),
+            say=r["say"],
+            eyes=r["eyes"],
+            needs_clean_s=float(r["needs_clean_s"]),
+            learn=tuple(r["learn"]),
+            block=int(r["block"]),
+        )
+        for r in rows
+    )
+
+
+def replay_recording(
+    path: Path,
+    *,
+    other: Loaded | None = None,
+    plan: Sequence[Phase] | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Replayed:
+    """Fold a Neuroloop recording again.
+
+    Parameters
+    ----------
+    path : Path
+        The recording.
+    other : Loaded, optional
+        Another protocol: then the operator's pauses and notes are kept, threshold changes are
+        not, and there is nothing to compare with.
+    plan : sequence of Phase, optional
+        The other protocol's plan.
+    progress : callable
+        Called with the share done, 0 to 1.
+
+    Raises
+    ------
+    FileError
+        It is no Neuroloop recording.
+    """
+    recording = read(path)
+    header = recording.header
+    if "protocol" not in header or "plan" not in header:
+        raise FileError(
+            f"{path} holds no protocol: it is no recording of a Neuroloop session",
+            "name a protocol to run over it: neuroloop replay FILE --protocol NAME",
+        )
+    if other is None:
+        protocol = Protocol.model_validate(header["protocol"])
+        steps = plan_from(header["plan"])
+    else:
+        protocol = other.protocol
+        steps = tuple(plan or ())
+    assembly = assemble(
+        recording.spec,
+        protocol,
+        steps,
+        mains_hz=header.get("mains_hz"),
+        range_uv=header.get("range_uv"),
+    )
+    inputs: Iterable[Input] = recording.inputs_in_order(BLOCK_SAMPLES)
+    if other is not None:
+        inputs = (i for i in inputs if not (isinstance(i, Command) and i.kind == "threshold"))
+    out = _fold(path, protocol, recording.spec, assembly, inputs, len(recording.samples), progress)
+    if recording.damage:
+        out.notes = (*out.notes, recording.damage)
+    if other is None:
+        out.comparison = compare(recording, out)
+    return out
+
+
+def compare(recording: Recording, replayed: Replayed) -> Comparison:
+    """Compare recorded decisions with replayed ones, bit for bit.
+
+    A recording that was cut short may lack its last decisions or its last samples; what both hold
+    is compared.
+    """
+    names = [name for name, _ in replayed.decision_columns]
+    recorded = np.column_stack([recording.decisions.column(n) for n in names])
+    n = min(len(recorded), len(replayed.decisions))
+    again = replayed.decisions[:n]
+    same = (recorded[:n] == again) | (np.isnan(recorded[:n]) & np.isnan(again))
+    rows = same.all(axis=1)
+    reward = names.index("reward")
+    first = None if rows.all() else int(again[int(np.argmin(rows)), 0])
+    return Comparison(
+        points=n,
+        identical=bool(rows.all()) and n > 0,
+        first_difference=first,
+        rewards_recorded=int(recorded[:n, reward].sum()),
+        rewards_replayed=int(again[:, reward].sum()),
+    )
+
+
+def file_inputs(eeg: EegFile) -> Iterator[Input]:
+    """Yield the Inputs of an EEG file: start after `CHECK_S`, as live; its samples and gaps."""
+    hop = eeg.spec.hop
+    yield Command(round(CHECK_S * eeg.spec.rate_hz / hop) * hop, "start")
+    if eeg.stamps is None:
+        yield Chunk(0, frozen(np.arange(len(eeg.samples)) / eeg.spec.rate_hz), frozen(eeg.samples))
+        return
+    counter = next((c.name for c in eeg.spec.channels if c.kind == "counter"), None)
+    number = Numberer(eeg.spec, counter)
+    # A file was received when it was stamped, in pushes of about a grid step.
+    push = eeg.spec.hop
+    for at in range(0, len(eeg.samples), push):
+        stamps = eeg.stamps[at : at + push]
+        rows = eeg.samples[at : at + push]
+        for item in number.step(Received(rows, stamps, float(stamps[-1]))):
+            if not isinstance(item, Event):
+                yield item
+
+
+def replay_file(
+    path: Path,
+    loaded: Loaded,
+    make_plan: Callable[[EegFile], Sequence[Phase]],
+    *,
+    mains_hz: float | None = None,
+    progress: Callable[[float], None] = lambda _: None,
+) -> Replayed:
+    """Run a protocol over any EEG file as if it were live.
+
+    Raises
+    ------
+    FileError
+        The file cannot be read.
+    MontageError
+        The file lacks a site, the reference or the rate.
+    """
+    eeg = read_eeg(path)
+    assembly = assemble(eeg.spec, loaded.protocol, make_plan(eeg), mains_hz=mains_hz)
+    out = _fold(
+        path, loaded.protocol, eeg.spec, assembly, file_inputs(eeg), len(eeg.samples), progress
+    )
+    out.notes = tuple(eeg.notes)
+    return out
+
+
+def _fold(
+    source: Path,
+    protocol: Protocol,
+    spec: StreamSpec,
+    assembly: Assembly,
+    inputs: Iterable[Input],
+    n_samples: int,
+    progress: Callable[[float], None],
+) -> Replayed:
+    features: list[np.ndarray] = []
+    decisions: list[np.ndarray] = []
+    t: list[float] = []
+    events: list[Event] = []
+    done = 0
+    for item in inputs:
+        for part in _in_parts(item):
+            for point in assembly.fold.step(part):
+                _note(point, features, decisions, t, events)
+            if isinstance(part, Chunk):
+                done += len(part.uv)
+                progress(done / max(1, n_samples))
+    if not t:
+        raise InputError(f"{source} holds no samples", "choose another file")
+    return Replayed(
+        source,
+        protocol,
+        spec,
+        assembly,
+        np.array(features),
+        np.array(decisions),
+        np.array(t),
+        events,
+        assembly.warnings,
+    )
+
+
+def _in_parts(item: Input) -> Iterator[Input]:
+    """Cut long chunks, so that progress moves."""
+    if not isinstance(item, Chunk) or len(item.uv) <= BLOCK_SAMPLES:
+        yield item
+        return
+    for at in range(0, len(item.uv), BLOCK_SAMPLES):
+        end = at + BLOCK_SAMPLES
+        yield Chunk(item.seq + at, item.t[at:end], item.uv[at:end])
+
+
+def _note(
+    point: Point,
+    features: list[np.ndarray],
+    decisions: list[np.ndarray],
+    t: list[float],
+    events: list[Event],
+) -> None:
+    features.append(feature_row(point.frame))
+    decisions.append(decision_row(point.decision))
+    t.append(point.frame.t)
+    events.extend(point.events)
+
+
+# ---------------------------------------------------------------- results
+
+
+def _summary(r: Replayed) -> dict[str, Any]:
+    grid_hz = r.spec.grid_hz
+    columns = {name: k for k, (name, _) in enumerate(r.decision_columns)}
+    d = r.decisions
+    kind = d[:, columns["kind"]]
+    gate = d[:, columns["gate"]].astype(int)
+    held = d[:, columns["held"]].astype(int)
+    begun = kind > PhaseKind.CHECK.value
+    ended = np.isin(kind, [k.value for k in PhaseKind if k.terminal])
+    running = begun & ~ended
+    train = (kind == PhaseKind.TRAIN.value) & (held == 0)
+    clean = train & (gate == 0)
+    rewards = int(d[:, columns["reward"]].sum())
+    clean_train_s = float(clean.sum()) / grid_hz
+    last = PhaseKind(int(kind[-1]))
+    return {
+        "source": r.source.name,
+        "protocol": r.protocol.name,
+        "made": wall().isoformat(timespec="seconds"),
+        "seconds": float(len(d)) / grid_hz,
+        "running_s": float(running.sum()) / grid_hz,
+        "clean_s": float((running & (gate == 0) & (held == 0)).sum()) / grid_hz,
+        "training_s": float(train.sum()) / grid_hz,
+        "clean_training_s": clean_train_s,
+        "rewards": rewards,
+        "rewards_per_clean_min": 60.0 * rewards / clean_train_s if clean_train_s else None,
+        "joint_rate": float(d[clean, columns["joint"]].mean()) if clean.any() else None,
+        "gated_s": {
+            g.name.lower(): float(((gate & int(g)) != 0)[running].sum()) / grid_hz
+            for g in Gate
+            if g and g.name
+        },
+        "held_s": float((running & (held != 0)).sum()) / grid_hz,
+        "ended_as": last.name.lower() if last.terminal else "incomplete",
+        "estimator_delay_s": dict(r.assembly.delay_s),
+        "reference": r.assembly.montage.reference,
+        "notes": list(r.notes),
+        "identical_to_recording": None if r.comparison is None else r.comparison.identical,
+    }
+
+
+def write_tables(r: Replayed, folder: Path) -> tuple[Path, ...]:
+    """Write features.tsv, decisions.tsv, events.tsv, columns.json and summary.json.
+
+    Parameters
+    ----------
+    r : Replayed
+        What to write.
+    folder : Path
+        Made when missing; existing files of these names are replaced.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, columns, rows in (
+        ("features", r.feature_columns, r.features),
+        ("decisions", r.decision_columns, r.decisions),
+    ):
+        path = folder / f"{name}.tsv"
+        with path.open("w", newline="", encoding="utf-8") as out:
+            table = csv.writer(out, delimiter="\t", lineterminator="\n")
+            table.writerow(["t", *(c for c, _ in columns)])
+            for stamp, row in zip(r.t, rows, strict=True):
+                table.writerow([repr(float(stamp)), *(_cell(v) for v in row)])
+        paths.append(path)
+    events = folder / "events.tsv"
+    with events.open("w", newline="", encoding="utf-8") as out:
+        table = csv.writer(out, delimiter="\t", lineterminator="\n")
+        table.writerow(["t", "seq", "kind", "data"])
+        for e in r.events:
+            data = json.dumps(plain(e.data), ensure_ascii=False)
+            table.writerow([repr(float(e.t)), e.seq, e.kind, data])
+    columns_path = folder / "columns.json"
+    columns_path.write_text(
+        json.dumps(_dictionary(r), indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
+    summary_path = folder / "summary.json"
+    summary_path.write_text(json.dumps(plain(r.summary()), indent=2) + "\n", "utf-8")
+    return (*paths, events, columns_path, summary_path)
+
+
+def _cell(value: float) -> str:
+    if math.isnan(value):
+        return "n/a"
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+
+
+def _dictionary(r: Replayed) -> dict[str, Any]:
+    """Describe every column: unit and meaning."""
+    meaning = {
+        "t": ("s", "raw stamp of the grid point's sample (seconds from the start of a file)"),
+        "seq": ("sample", "index of the grid point's sample; a gap makes it jump"),
+        "trusted": ("bits", "bit k: feature k (in column order) is known and clean"),
+        "gate": ("bits", "why the point is gated, see gate_bits; 0 is open"),
+        "phase": ("index", "position in the plan, -1 before start"),
+        "kind": ("code", "state of the session, see kind_codes"),
+        "level": ("1", "what the person is shown, 0 to 1; n/a means no honest answer"),
+        "reward": ("bool", "a reward happens here"),
+        "joint": ("bool", "all reward and inhibit rules hold"),
+        "held": ("bits", "why the session is held, see held_bits"),
+        "phase_s": ("s", "seconds on the phase's own clock"),
+        "rewards": ("count", "rewards so far"),
+        "why": ("code", "why there is no level, see why_codes"),
+    }
+
+    def describe(columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        for name, unit in (("t", "s"), *columns):
+            known = meaning.get(name)
+            if known is not None:
+                out[name] = {"unit": known[0], "meaning": known[1]}
+            elif name.startswith("pass_"):
+                out[name] = {"unit": "bool", "meaning": "this rule holds; n/a is unknown"}
+            elif name.startswith("threshold_"):
+                out[name] = {"unit": "", "meaning": "this rule's threshold, in its feature's unit"}
+            elif name.startswith("gate_"):
+                out[name] = {"unit": "uV", "meaning": "what this gate measured at this site"}
+            else:
+                f = r.protocol.features.get(name)
+                kind = "" if f is None else f"feature of kind {f.kind}; n/a is unknown"
+                out[name] = {"unit": unit, "meaning": kind}
+        return out
+
+    return {
+        "features.tsv": describe(r.feature_columns),
+        "decisions.tsv": describe(r.decision_columns),
+        "events.tsv": {
+            "t": {"unit": "s", "meaning": "stamp of the grid point"},
+            "seq": {"unit": "sample", "meaning": "index of the grid point's sample"},
+            "kind": {"unit": "", "meaning": "what happened"},
+            "data": {"unit": "", "meaning": "details as JSON"},
+        },
+        "gate_bits": {g.name: int(g) for g in Gate if g.name},
+        "held_bits": {cause: 1 << k for k, cause in enumerate(HELD)},
+        "kind_codes": {k.name: k.value for k in PhaseKind},
+        "why_codes": {why or "shown": k for k, why in enumerate(WHY)},
+    }
