@@ -138,7 +138,8 @@ class Recording:
 
     def uv(self, start: int = 0, stop: int | None = None) -> Float:
         """Return samples `start` to `stop` as the live fold saw them, in microvolts."""
-        uv: Float = self.samples[start:stop].astype(np.float64) * self.to_uv
+        with np.errstate(over="ignore", invalid="ignore"):  # the same product as engine.number
+            uv = np.multiply(self.samples[start:stop], self.to_uv, dtype=np.float64)
         return frozen(uv)
 
     def gaps(self) -> tuple[Gap, ...]:
