@@ -358,7 +358,7 @@ def new_room(
         "",
     ]
     text = "\n".join(lines)
-    validate(Room, parse(text.encode(), "the new room"))
+    validate(Room, parse(text.encode("utf-8", "surrogatepass"), "the new room"))
     return text
 
 

@@ -129,7 +129,7 @@ def _plain(node: Any) -> Any:
         for k, v in node.items()
         if not (k == "title" and isinstance(v, str)) and k != "default"
     }
-    choices = [c for c in node.get("anyOf", ()) if c != {"type": "null"}]
-    if len(choices) == 1 and len(node["anyOf"]) == 2:
-        return {**{k: v for k, v in node.items() if k != "anyOf"}, **choices[0]}
-    return node
+    if "anyOf" not in node:
+        return node
+    choices = [c for c in node.pop("anyOf") if c != {"type": "null"}]
+    return {**node, **choices[0]} if len(choices) == 1 else {**node, "anyOf": choices}

@@ -307,6 +307,12 @@ class _Check:
     def _learned(self, feature: str) -> bool:
         return any(feature in block.learn for block in self.protocol.baseline)
 
+    def _meant_to_learn(self, feature: str) -> bool:
+        # A misspelt name under `learn` is one mistake, told there.
+        names = [n for b in self.protocol.baseline for n in b.learn]
+        unknown = [n for n in names if n not in self.protocol.features]
+        return any(f"`{feature}`" in _meant(n, self.protocol.features) for n in unknown)
+
     def _rule(self, rule: Rule, here: tuple[str | int, ...]) -> Iterator[Problem]:
         if rule.feature not in self.protocol.features:
             what, known = _known("feature", rule.feature, self.protocol.features)
@@ -322,7 +328,7 @@ class _Check:
         at = self.source.problem
         value = asked.value if isinstance(asked, Threshold) else asked.fixed
         if value is None:
-            if not self._learned(name):
+            if not self._learned(name) and not self._meant_to_learn(name):
                 yield at(
                     here,
                     f"this {noun} comes from the baseline, but no baseline learns `{name}`",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from engine.config import Format, Map, Names, Seq, Strict, Text, Word, YesNo
@@ -364,6 +364,42 @@ class SessionStep(Strict):
         return data.reshaped({"kind": kinds[0], "lasts": data[kinds[0]], **rest})
 
 
+def _flat(session: Any) -> Any:
+    """Expand every `repeat` of a session as written."""
+    if not isinstance(session, Seq):
+        return session
+    flat = Seq(_expanded(session, 1))
+    flat.at, flat.key, flat.name = session.at, session.key, session.name
+    return flat
+
+
+def _expanded(steps: Seq, times: int) -> list[Any]:
+    out: list[Any] = []
+    for step in steps:
+        if isinstance(step, Map) and "repeat" in step:
+            out += _repeated(step, times)
+        else:
+            out.append(step)
+        if len(out) * times > MAX_STEPS:
+            raise mistake(
+                f"the session has more than {MAX_STEPS} steps", "use longer blocks", steps
+            )
+    return out
+
+
+def _repeated(step: Map, times: int) -> list[Any]:
+    allowed = "`{repeat: 6, blocks: [{train: 180 s}, {rest: 30 s}]}`"
+    unknown = [k for k in step if k not in ("repeat", "blocks")]
+    if unknown:
+        raise mistake(f"`{unknown[0]}` does not belong beside `repeat`", allowed, step)
+    count, blocks = step["repeat"], step.get("blocks")
+    if not isinstance(count, int) or getattr(count, "flag", False) or not 1 <= count <= MAX_STEPS:
+        raise mistake(f"repeat: {described(count)} is not a number of times", allowed, count)
+    if not isinstance(blocks, Seq) or not blocks:
+        raise mistake("`repeat` needs a list of `blocks`", allowed, step)
+    return _expanded(blocks, times * count) * count
+
+
 class Protocol(Strict):
     """A whole protocol."""
 
@@ -381,22 +417,7 @@ class Protocol(Strict):
     reward: Reward
     inhibit: tuple[Rule, ...] = ()
     feedback: Feedback
-    session: tuple[SessionStep, ...]
-
-    @classmethod
-    def shape(cls, data: Any) -> Any:
-        """Expand every `repeat` of the session."""
-        if isinstance(data, Map) and isinstance(data.get("session"), Seq):
-            session = data["session"]
-            flat = Seq(_expanded(session, 1))
-            flat.at, flat.key, flat.name, flat.parent = (
-                session.at,
-                session.key,
-                session.name,
-                session.parent,
-            )
-            return data.reshaped({**data, "session": flat})
-        return data
+    session: Annotated[tuple[SessionStep, ...], BeforeValidator(_flat)]
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -410,28 +431,3 @@ class Protocol(Strict):
         for feature in self.features.values():
             seen.update(dict.fromkeys(feature.at))
         return tuple(seen)
-
-
-def _expanded(steps: Seq, times: int) -> list[Any]:
-    out: list[Any] = []
-    for step in steps:
-        if isinstance(step, Map) and "repeat" in step:
-            out += _repeated(step, times)
-        else:
-            out.append(step)
-        if len(out) * times > MAX_STEPS:
-            raise mistake(f"the session has more than {MAX_STEPS} steps", "use longer blocks")
-    return out
-
-
-def _repeated(step: Map, times: int) -> list[Any]:
-    allowed = "`{repeat: 6, blocks: [{train: 180 s}, {rest: 30 s}]}`"
-    unknown = [k for k in step if k not in ("repeat", "blocks")]
-    if unknown:
-        raise mistake(f"`{unknown[0]}` does not belong beside `repeat`", allowed)
-    count, blocks = step["repeat"], step.get("blocks")
-    if not isinstance(count, int) or getattr(count, "flag", False) or not 1 <= count <= MAX_STEPS:
-        raise mistake(f"repeat: {described(count)} is not a number of times", allowed)
-    if not isinstance(blocks, Seq) or not blocks:
-        raise mistake("`repeat` needs a list of `blocks`", allowed)
-    return _expanded(blocks, times * count) * count
