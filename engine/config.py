@@ -150,18 +150,18 @@ class Strict(BaseModel):
     """A frozen model that refuses unknown keys, in YAML as in Python.
 
     YAML uses the aliases (`lasts: 120 s`), Python and the resolved JSON the attribute names
-    (`lasts_s=120.0`). A model whose YAML differs in shape overrides `shape` and `keys`.
+    (`lasts_s=120.0`). A model whose YAML differs in shape overrides `shape` and `written`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    keys: ClassVar[tuple[str, ...]] = ()
+    written: ClassVar[tuple[str, ...]] = ()
     later: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def yaml_keys(cls) -> tuple[str, ...]:
         """Return the keys that may be written in YAML."""
-        return cls.keys or tuple(f.alias or n for n, f in cls.model_fields.items())
+        return cls.written or tuple(f.alias or n for n, f in cls.model_fields.items())
 
     @classmethod
     def shape(cls, data: Any) -> Any:

@@ -63,7 +63,7 @@ def describe(
     *,
     plan: Sequence[Phase] | None = None,
     units: Mapping[str, str] | None = None,
-    delays_ms: Mapping[str, float] | None = None,
+    delays_s: Mapping[str, float] | None = None,
     transport_ms: float | None = None,
 ) -> tuple[Section, ...]:
     """Say what the protocol does.
@@ -75,7 +75,7 @@ def describe(
         As expanded, e.g. shortened; by default the full session.
     units : mapping of str to str, optional
         Unit of each kind of feature (``uV2``, ``uV``, ``1``).
-    delays_ms : mapping of str to float, optional
+    delays_s : mapping of str to float, optional
         Per feature, how far back its number speaks of the brain (the estimator's delay).
     transport_ms : float, optional
         Typical time from the newest sample to the picture.
@@ -91,7 +91,7 @@ def describe(
         Section("What can pause it", tuple(_pauses(protocol))),
         Section("How long it lasts", tuple(_lasts(plan))),
         Section("What it needs", tuple(_needs(protocol))),
-        Section("How old the answer is when shown", tuple(_age(protocol, delays_ms, transport_ms))),
+        Section("How old the answer is when shown", tuple(_age(protocol, delays_s, transport_ms))),
         Section("CRED-nf", tuple(_cred(protocol))),
         *((Section("Worth a second thought", notes),) if notes else ()),
         *((Section("Cautions", protocol.cautions),) if protocol.cautions else ()),
@@ -309,14 +309,14 @@ def _needs(protocol: Protocol) -> list[str]:
 
 
 def _age(
-    protocol: Protocol, delays_ms: Mapping[str, float] | None, transport_ms: float | None
+    protocol: Protocol, delays_s: Mapping[str, float] | None, transport_ms: float | None
 ) -> list[str]:
     lines = []
     for name in dict.fromkeys(
         (protocol.feedback.level.feature, *(r.feature for r in protocol.rules))
     ):
-        delay = None if delays_ms is None else delays_ms.get(name)
-        number = "not known before a rate is known" if delay is None else f"{delay:.0f} ms"
+        delay = None if delays_s is None else delays_s.get(name)
+        number = "not known before a rate is known" if delay is None else f"{1000 * delay:.0f} ms"
         lines.append(f"Estimator, {name}: {number} (how far back the number speaks of the brain).")
     transport = (
         "measured in every session and shown live"

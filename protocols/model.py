@@ -149,7 +149,7 @@ class GateSetting(Strict):
     limit_uv: LimitUv | None = Field(default=None, alias="limit")
     after_s: Freeze | None = Field(default=None, alias="freeze")
 
-    keys: ClassVar[tuple[str, ...]] = ("at", "limit", "freeze")
+    written: ClassVar[tuple[str, ...]] = ("at", "limit", "freeze")
 
     @classmethod
     def shape(cls, data: Any) -> Any:
@@ -202,7 +202,7 @@ class Threshold(Strict):
     success: Success | None = None
     unit: Literal["", "uV", "uV2"] = ""
 
-    keys: ClassVar[tuple[str, ...]] = ("baseline", "success", "fixed")
+    written: ClassVar[tuple[str, ...]] = ("baseline", "success", "fixed")
 
     @classmethod
     def shape(cls, data: Any) -> Any:
@@ -210,7 +210,7 @@ class Threshold(Strict):
         allowed = THRESHOLDS
         if not isinstance(data, Map):
             raise mistake(f"a threshold is a mapping, not {described(data)}", allowed)
-        rest = {k: v for k, v in data.items() if k not in cls.keys}
+        rest = {k: v for k, v in data.items() if k not in cls.written}
         if ("fixed" in data) == ("baseline" in data):
             raise mistake("a threshold is either `fixed` or from the `baseline`", allowed)
         if "fixed" in data:
@@ -251,7 +251,7 @@ class Rule(Strict):
     direction: Literal["above", "below"]
     threshold: Threshold
 
-    keys: ClassVar[tuple[str, ...]] = ("feature", "above", "below")
+    written: ClassVar[tuple[str, ...]] = ("feature", "above", "below")
 
     @classmethod
     def shape(cls, data: Any) -> Any:
@@ -274,7 +274,7 @@ class Reward(Rule):
     sustain_s: ShortTime = Field(default=0.5, alias="sustain")
     refractory_s: ShortTime = Field(default=2.0, alias="refractory")
 
-    keys: ClassVar[tuple[str, ...]] = ("feature", "above", "below", "sustain", "refractory")
+    written: ClassVar[tuple[str, ...]] = ("feature", "above", "below", "sustain", "refractory")
 
 
 class Edge(Strict):
@@ -284,7 +284,7 @@ class Edge(Strict):
     plus_mad: Mads = 0.0
     unit: Literal["", "uV", "uV2"] = ""
 
-    keys: ClassVar[tuple[str, ...]] = ("baseline", "plus", "fixed")
+    written: ClassVar[tuple[str, ...]] = ("baseline", "plus", "fixed")
 
     @classmethod
     def shape(cls, data: Any) -> Any:
@@ -292,7 +292,7 @@ class Edge(Strict):
         allowed = EDGES
         if not isinstance(data, Map):
             raise mistake(f"an edge is a mapping, not {described(data)}", allowed)
-        rest = {k: v for k, v in data.items() if k not in cls.keys}
+        rest = {k: v for k, v in data.items() if k not in cls.written}
         if ("fixed" in data) == ("baseline" in data):
             raise mistake("an edge is either `fixed` or from the `baseline`", allowed)
         if "fixed" in data:
@@ -345,7 +345,7 @@ class SessionStep(Strict):
     name: Name | None = None
     eyes: Eyes | None = None
 
-    keys: ClassVar[tuple[str, ...]] = (*STEP_KINDS, "say", "name", "eyes")
+    written: ClassVar[tuple[str, ...]] = (*STEP_KINDS, "say", "name", "eyes")
 
     @classmethod
     def shape(cls, data: Any) -> Any:

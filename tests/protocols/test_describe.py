@@ -95,7 +95,7 @@ def test_how_long_it_lasts() -> None:
 
 def test_how_old_the_answer_is() -> None:
     age = "How old the answer is when shown"
-    known = _section("smr_up", age, delays_ms={"smr": 212.4}, transport_ms=18.0)
+    known = _section("smr_up", age, delays_s={"smr": 0.2124}, transport_ms=18.0)
     assert "Estimator, smr: 212 ms" in known
     assert "Estimator, theta: not known" in known
     assert "typically 18 ms" in known
