@@ -85,11 +85,11 @@ def _rule(title: str, width: int, right: str = "") -> Text:
     text = Text("── ", "grey50").append(title, "bold").append(" ", "grey50")
     tail = f" {clean(right, 60)} ──" if right else ""
     text.append("─" * max(0, width - text.cell_len - cell_len(tail)), "grey50")
-    return _fit(text.append(tail, "grey70"), width)
+    return _fit(text.append(tail, "dim"), width)
 
 
 def _label(name: str) -> Text:
-    return Text(f" {name:<9}", "grey70")
+    return Text(f" {name:<9}", "dim")
 
 
 def _title(status: Status, width: int) -> Text:
@@ -126,7 +126,7 @@ def _band(status: Status, width: int, rows: int) -> list[Text]:
 
 
 def _clocks(status: Status, width: int) -> Text:
-    right = Text(" session ", "grey70").append(
+    right = Text(" session ", "dim").append(
         f"{_clock(status.session_s)} / {_clock(status.session_lasts_s)} "
     )
     left = Text(" ").append(clean(status.phase_name, 24) or status.state.name.lower(), "bold")
@@ -152,7 +152,7 @@ def _passes(value: float | None, status: Status) -> bool | None:
 def _feature(status: Status, width: int) -> Text:
     name = clean(status.feature_name, 24)
     if not name:
-        return _fit(Text(" No feature yet.", "grey70"), width)
+        return _fit(Text(" No feature yet.", "dim"), width)
     passes = _passes(status.feature_value, status)
     text = Text(" ").append(name, "bold").append("  ")
     if status.feature_value is None or not math.isfinite(status.feature_value):
@@ -161,12 +161,12 @@ def _feature(status: Status, width: int) -> Text:
         style = "bold green" if passes else "bold"
         text.append(with_unit(status.feature_value, status.feature_unit), style)
     if status.threshold is None or not math.isfinite(status.threshold):
-        return _fit(text.append("   no threshold yet", "grey70"), width)
-    text.append("   threshold ", "grey70")
+        return _fit(text.append("   no threshold yet", "dim"), width)
+    text.append("   threshold ", "dim")
     text.append(with_unit(status.threshold, status.feature_unit))
-    text.append(f", rewarded {status.direction}", "grey70")
+    text.append(f", rewarded {status.direction}", "dim")
     if passes is not None:
-        text.append("  ✓ met" if passes else "  · not met", "green" if passes else "grey70")
+        text.append("  ✓ met" if passes else "  · not met", "green" if passes else "dim")
     return _fit(text, width)
 
 
@@ -240,7 +240,7 @@ def _gated(status: Status, width: int) -> Text:
     text = _label("Clean").append(f"{status.clean_s:.0f} s", "bold")
     causes = sorted(((s, c) for c, s in status.gated_s.items() if s > 0.0), reverse=True)
     if not causes:
-        return _fit(text.append("   nothing gated", "grey70"), width)
+        return _fit(text.append("   nothing gated", "dim"), width)
     text.append("   gated ")
     for i, (seconds, cause) in enumerate(causes):
         piece = f"{', ' if i else ''}{clean(cause, 16)} {seconds:.0f} s"
@@ -289,7 +289,7 @@ def _electrodes(status: Status, width: int, rows: int) -> list[Text]:
         bad = sum(e.light != "green" for e in hidden)
         more = f" +{len(hidden)} more" + (f", {bad} not good " if bad else ", good ")
         lines[-1].rstrip()
-        lines[-1] = _spread(lines[-1], Text(more, "bold red" if bad else "grey70"), width)
+        lines[-1] = _spread(lines[-1], Text(more, "bold red" if bad else "dim"), width)
     if not ranked and rows:
         lines = [_fit(Text(" None yet.", "grey50"), width)]
     return lines + [_fit(Text(""), width) for _ in range(rows - len(lines))]
@@ -333,7 +333,7 @@ def _source(status: Status, width: int) -> list[Text]:
 
     free = Text(
         "" if status.disk_free_gb is None else f"  {number(status.disk_free_gb)} GB free ",
-        "grey70",
+        "dim",
     )
     path = clean(status.recording_path, 400) or "not recording"
     room = max(8, width - 10 - free.cell_len)
@@ -355,7 +355,7 @@ def _footer(status: Status, width: int, prompt: Prompt) -> Text:
     text = Text(" ")
     for key, word in keys:
         word = "resume" if key == "p" and status.paused else word
-        text.append(key, "bold cyan").append(f" {word}  ", "grey70")
+        text.append(key, "bold cyan").append(f" {word}  ", "dim")
     return _fit(text, width)
 
 
@@ -366,7 +366,7 @@ def _help(width: int) -> list[Text]:
     lines = [_rule("Keys", width)]
     for key, meaning in _HELP:
         lines.append(_fit(Text(f" {key:<8}", "bold cyan").append(meaning, ""), width))
-    return [*lines, _fit(Text(" The session goes on while this is open.", "grey70"), width)]
+    return [*lines, _fit(Text(" The session goes on while this is open.", "dim"), width)]
 
 
 def _share(budget: int, electrodes: int, *, side: bool) -> tuple[int, int, int]:

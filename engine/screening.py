@@ -166,6 +166,8 @@ class ConsoleIO(Protocol):
 def judge(answers: Mapping[str, bool], questions: Sequence[Question] = QUESTIONS) -> Screening:
     """Return what follows from the answers.
 
+    Every question of `questions` must be answered; answers to others count as well.
+
     Raises
     ------
     InputError
@@ -177,19 +179,22 @@ def judge(answers: Mapping[str, bool], questions: Sequence[Question] = QUESTIONS
             f"Screening answers are missing: {', '.join(missing)}.",
             "Answer each with yes or no; nothing is assumed.",
         )
-    cleared = {f"{q.key}_cleared" for q in questions if q.unless}
-    unknown = [k for k in answers if k not in cleared and k not in {q.key for q in questions}]
+    known = dict.fromkeys([*questions, *QUESTIONS])
+    cleared = {f"{q.key}_cleared" for q in known if q.unless}
+    unknown = [k for k in answers if k not in cleared and k not in {q.key for q in known}]
     if unknown:
         raise InputError(
             f"There is no screening question called {', '.join(unknown)}.",
-            f"The questions are {', '.join(q.key for q in questions)}.",
+            f"The questions are {', '.join(q.key for q in known)}.",
         )
-    stands = [q for q in questions if answers[q.key] and not answers.get(f"{q.key}_cleared", False)]
+    stands = [
+        q for q in known if answers.get(q.key, False) and not answers.get(f"{q.key}_cleared", False)
+    ]
     return Screening(
         dict(answers),
         tuple(q.key for q in stands if q.kind == "block"),
         tuple(q.key for q in stands if q.kind == "warn"),
-        full={q.key for q in QUESTIONS} <= {q.key for q in questions},
+        full=all(q.key in answers for q in QUESTIONS),
     )
 
 

@@ -121,6 +121,12 @@ def test_short_screening_says_that_it_is_short() -> None:
     assert set(screening.answers) == {q.key for q in EVERY_SESSION}
 
 
+def test_answers_beyond_those_asked_count_as_well() -> None:
+    screening = judge({**ALL_NO, "seizure": True}, EVERY_SESSION)
+    assert screening.full
+    assert screening.blocked == ("seizure",)
+
+
 def test_the_event_holds_yes_and_no_and_nothing_else() -> None:
     data = judge({**ALL_NO, "migraine": True}).data
     assert json.loads(json.dumps(data)) == data
