@@ -25,6 +25,7 @@ __all__ = [
     "FeatureDef",
     "FeatureKind",
     "Smoother",
+    "nominal_delay_s",
 ]
 
 DEFAULT_TOTAL_HZ = (1.0, 40.0)
@@ -143,6 +144,20 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
         )
     }
 )
+
+
+def nominal_delay_s(band_hz: tuple[float, float]) -> float:
+    """Return the delay of the fixed estimator's envelope for a band, in seconds.
+
+    That of the analogue Butterworth low-pass behind it at DC, ``1 / (2 pi f_c sin(pi / 2n))``
+    with f_c half the bandwidth; what a session states is computed from its digital filter
+    (`engine.estimate.envelope_delay_s`) and differs by less than 1 %.
+    """
+    lo, hi = band_hz
+    f_c = (hi - lo) / 2.0
+    if hi <= 3.0 * lo:
+        return 1.0 / (2.0 * math.pi * f_c * math.sin(math.pi / 8.0))
+    return 1.0 / (2.0 * math.pi * f_c * math.sin(math.pi / 4.0)) + 0.5 / lo
 
 
 @dataclass(frozen=True, slots=True)

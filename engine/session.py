@@ -851,6 +851,8 @@ def _sentence(event: Event) -> str:
     data = event.data
     if isinstance(data.get("sentence"), str) and event.kind in ("refused", "advice", "failed"):
         return str(data["sentence"])
+    if event.kind == "advice":
+        return str(data.get("text", ""))
     if event.kind == "baseline_repeat":
         return f"Baseline again: only {data.get('clean_s', 0):.0f} s were clean."
     if event.kind == "threshold_change":
