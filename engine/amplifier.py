@@ -111,7 +111,9 @@ class Amplifier:
         t_s = self._elapsed_s + np.arange(n) / self.person.rate_hz
         end_s = self._elapsed_s + n / self.person.rate_hz
         for one in self._script:
-            if not one.begun and one.fault.at_s < end_s - 0.5 / self.person.rate_hz:
+            # The person changes from one block to the next, everything else at its sample.
+            before_s = now_s if one.fault.kind.person else end_s - 0.5 / self.person.rate_hz
+            if not one.begun and one.fault.at_s < before_s:
                 one.begun = True
                 self._begin(one, actions)
 

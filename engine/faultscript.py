@@ -31,6 +31,7 @@ __all__ = ["KINDS", "Fault", "FaultKind", "load_faults"]
 
 FOREVER_S = math.inf
 ONE_SAMPLE_S = 0.0
+PERSON_CODES = 40  # the person's doings are numbered from here
 AWAY_S = 1.0  # how long a restart takes when the script does not say
 
 
@@ -47,6 +48,11 @@ class FaultKind:
     lasts_s: float | None
     needs: frozenset[str] = frozenset()
     may: frozenset[str] = frozenset()
+
+    @property
+    def person(self) -> bool:
+        """Whether it is the person who does it, not the amplifier."""
+        return self.code >= PERSON_CODES
 
 
 def _kind(code: int, doc: str, lasts_s: float | None, needs: str = "", may: str = "") -> FaultKind:

@@ -74,6 +74,7 @@ _XY = np.array(
     ]
 )  # fmt: skip
 _CORNERS_HZ = (0.4, 1.6, 6.4, 25.6)
+_DRIFT_HZ = 0.02
 _BLINK_AT = np.array(
     [
         1.0, 0.97, 0.42, 0.38, 0.36, 0.38, 0.42, 0.10, 0.12, 0.12,
@@ -153,50 +154,51 @@ def _rhythms(alpha_hz: float, smr_hz: float, theta_hz: float) -> tuple[_Rhythm, 
 
 
 class _Lag:
-    """A one-pole low-pass over blocks of fixed length: ``y[i] = a y[i-1] + (1 - a) x[i]``.
+    """One-pole low-passes over blocks of fixed length: ``y[i] = a y[i-1] + (1 - a) x[i]``.
 
-    As one small matrix product per block, which needs no compiled filter.
+    As one small matrix product per block, which needs no compiled filter. Blocks are of shape
+    (n_corners, n_samples, n_channels).
     """
 
-    def __init__(self, hz: float, rate_hz: float, block: int, shape: tuple[int, ...]) -> None:
-        self.pole = float(np.exp(-2.0 * np.pi * hz / rate_hz))
+    def __init__(
+        self, corners_hz: tuple[float, ...], rate_hz: float, block: int, channels: int
+    ) -> None:
+        self.poles = np.exp(-2.0 * np.pi * np.array(corners_hz) / rate_hz)[:, None, None]
         i = np.arange(block)
-        powers = np.where(i[:, None] >= i, self.pole ** np.abs(i[:, None] - i), 0.0)
-        self._matrix = powers * (1.0 - self.pole)
-        self._carry = self.pole ** (i + 1.0)
-        self._last = np.zeros(shape)
+        powers = self.poles ** np.abs(i[:, None] - i)
+        self._matrix = np.where(i[:, None] >= i, powers, 0.0) * (1.0 - self.poles)
+        self._carry = self.poles ** (i[:, None] + 1.0)
+        self._last = np.zeros((len(corners_hz), 1, channels))
 
     def start(self, value: Float) -> None:
         """Begin in the steady state instead of at rest."""
-        self._last = np.asarray(value, dtype=np.float64)
+        self._last = np.array(value, dtype=np.float64).reshape(self._last.shape)
 
     def step(self, x: Float) -> Float:
-        """Filter one block, time first."""
-        carried = self._carry.reshape((-1,) + (1,) * self._last.ndim) * self._last
-        y: Float = np.tensordot(self._matrix, x, axes=1) + carried
-        self._last = y[-1]
+        """Filter one block."""
+        y: Float = self._matrix @ x + self._carry * self._last
+        self._last = y[:, -1:]
         return y
 
 
 class _Noise:
-    """A slow Gaussian process of unit variance (Ornstein-Uhlenbeck)."""
+    """Slow Gaussian processes of unit variance (Ornstein-Uhlenbeck), one per corner and channel."""
 
     def __init__(
         self,
-        hz: float,
+        corners_hz: tuple[float, ...],
         rate_hz: float,
         block: int,
-        shape: tuple[int, ...],
+        channels: int,
         rng: np.random.Generator,
     ) -> None:
-        self._rng, self._shape = rng, (block, *shape)
-        self._lag = _Lag(hz, rate_hz, block, shape)
-        pole = self._lag.pole
-        self._gain = np.sqrt((1.0 + pole) / (1.0 - pole))
-        self._lag.start(rng.standard_normal(shape))
+        self._rng, self._shape = rng, (len(corners_hz), block, channels)
+        self._lag = _Lag(corners_hz, rate_hz, block, channels)
+        self._gain = np.sqrt((1.0 + self._lag.poles) / (1.0 - self._lag.poles))
+        self._lag.start(rng.standard_normal((len(corners_hz), channels)))
 
     def step(self) -> Float:
-        """Return the next block."""
+        """Return the next block, shape (n_corners, n_samples, n_channels)."""
         return self._lag.step(self._gain * self._rng.standard_normal(self._shape))
 
 
@@ -303,7 +305,7 @@ class Person:
         self._asked: list[tuple[str, int, int, float]] = []
         self._made = 0  # samples made, more than given out
         self._left: Float = np.empty((0, len(COLUMNS)))
-        names = ("place", "background", "rhythm", "phase", "noise", "blink", "jaw", "emg", "drift")
+        names = ("place", "background", "rhythm", "phase", "noise", "blink", "jaw", "emg")
         seeds = np.random.SeedSequence(seed).spawn(len(names))
         rng = {n: np.random.default_rng(s) for n, s in zip(names, seeds, strict=True)}
         self._build_background(rng)
@@ -313,14 +315,12 @@ class Person:
     # -------------------------------------------------------- sources
 
     def _build_background(self, rng: dict[str, np.random.Generator]) -> None:
-        rate_hz, block = self.rate_hz, self.block
+        rate_hz, block, n = self.rate_hz, self.block, len(SITES)
         distance = np.linalg.norm(_XY[:, None] - _XY, axis=2)
-        kernel = 0.75 * np.exp(-((distance / 0.6) ** 2)) + 0.25 * np.eye(len(SITES))
+        kernel = 0.75 * np.exp(-((distance / 0.6) ** 2)) + 0.25 * np.eye(n)
         values, vectors = np.linalg.eigh(kernel)
         self._mix = (vectors * np.sqrt(values)) @ vectors.T
-        self._slow = [
-            _Noise(hz, rate_hz, block, (len(SITES),), rng["background"]) for hz in _CORNERS_HZ
-        ]
+        self._slow = _Noise((*_CORNERS_HZ, _DRIFT_HZ), rate_hz, block, n, rng["background"])
         f = np.linspace(1.0, 40.0, 2000)
         poles = np.exp(-2.0 * np.pi * np.array(_CORNERS_HZ) / rate_hz)[:, None]
         density = 2.0 / rate_hz * (1.0 - poles**2)
@@ -328,7 +328,6 @@ class Person:
         inside = float(density.sum(axis=0).mean() * 39.0)
         self._mix = self._mix * (self._strengths.background_uv / np.sqrt(inside))
         self._noise_rng = rng["noise"]
-        self._drift = _Noise(0.02, rate_hz, block, (len(SITES),), rng["drift"])
         place = rng["place"]
         self._offset_uv = place.uniform(-1.0, 1.0, len(SITES)) * self._strengths.offset_uv
         self._mains_uv = place.uniform(0.5, 1.5, len(SITES)) * self._strengths.mains_uv
@@ -352,10 +351,10 @@ class Person:
         self._phase = rng["phase"].uniform(0.0, 2.0 * np.pi, n)
         self._phase_rng = rng["phase"]
         self._wander = 0.02 * np.sqrt(250.0 / self.rate_hz)  # phase noise, rad per sample
-        self._burst = _Noise(0.16, self.rate_hz, self.block, (n,), rng["rhythm"])  # 1 s
+        self._burst = _Noise((0.16,), self.rate_hz, self.block, n, rng["rhythm"])  # 1 s
         self._open = s.alpha_open_uv / s.alpha_uv if s.alpha_uv > 0 else 0.0
         # Rhythms follow a change of state smoothly.
-        self._state = _Lag(1.0 / (2.0 * np.pi * _EYES_TAU_S), self.rate_hz, self.block, (n,))
+        self._state = _Lag((0.5 / (np.pi * _EYES_TAU_S),), self.rate_hz, self.block, n)
         self._state.start(self._wanted())
         self._of = {
             f"truth_{name}": np.array([r.name == name for r in rhythms])
@@ -369,11 +368,10 @@ class Person:
         self._lids = _Happenings(rng["blink"], rate_hz, 5.0, 1.0, (0.25, 0.4), s.blink_uv)
         self._clenches = _Happenings(rng["jaw"], rate_hz, 20.0, 4.0, (0.5, 1.5), s.jaw_uv)
         self._emg_rng = rng["emg"]
-        shape = (len(SITES),)
-        self._emg = [_Lag(hz, rate_hz, block, shape) for hz in (150.0, 20.0, 20.0)]
+        self._emg = [_Lag((hz,), rate_hz, block, len(SITES)) for hz in (150.0, 20.0, 20.0)]
         f = np.linspace(30.0, 45.0, 500)
         z = np.exp(-2j * np.pi * f / rate_hz)
-        low, high, _ = ((1.0 - lag.pole) / (1.0 - lag.pole * z) for lag in self._emg)
+        low, high, _ = ((1.0 - lag.poles[0, 0]) / (1.0 - lag.poles[0, 0] * z) for lag in self._emg)
         passed = np.abs(low * (1.0 - high) ** 2) ** 2
         self._emg_gain = 1.0 / np.sqrt(float(passed.mean()) * 15.0 * 2.0 / rate_hz)
 
@@ -391,8 +389,9 @@ class Person:
         i = np.arange(self._made, self._made + n)
         out = np.zeros((n, len(COLUMNS)))
         eeg = out[:, : len(SITES)]
-        for source in self._slow:
-            eeg += source.step() @ self._mix
+        slow = self._slow.step()
+        eeg += slow[:-1].sum(axis=0) @ self._mix
+        eeg += self._offset_uv + 0.05 * self._strengths.offset_uv * slow[-1]
         phasors = self._rhythm_block()
         eeg += phasors.real @ self._reach
         for name, mine in self._of.items():
@@ -404,7 +403,6 @@ class Person:
         turn = np.mod(i * (self.mains_hz / self.rate_hz), 1.0)[:, None]
         eeg += self._mains_uv * np.sin(2.0 * np.pi * turn + self._mains_phase)
         eeg += self._strengths.noise_uv * self._noise_rng.standard_normal(eeg.shape)
-        eeg += self._offset_uv + 0.05 * self._strengths.offset_uv * self._drift.step()
         out[:, COLUMNS.index("counter")] = i % COUNTER_WRAP
         self._made += n
         return out
@@ -413,9 +411,9 @@ class Person:
         wander = self._wander * self._phase_rng.standard_normal((self.block, len(self._rhythms)))
         phase = self._phase + np.cumsum(self._step_rad + wander, axis=0)
         self._phase = np.mod(phase[-1], 2.0 * np.pi)
-        envelope = np.maximum(0.0, 0.7 + 0.36 * self._burst.step())
-        target = np.broadcast_to(self._wanted(), envelope.shape)
-        phasors: Complex = self._peak_uv * envelope * self._state.step(target) * np.exp(1j * phase)
+        envelope = np.maximum(0.0, 0.7 + 0.36 * self._burst.step()[0])
+        state = self._state.step(np.broadcast_to(self._wanted(), (1, *envelope.shape)))[0]
+        phasors: Complex = self._peak_uv * envelope * state * np.exp(1j * phase)
         return phasors
 
     def _add_blinks(self, i: NDArray[np.int64], out: Float) -> None:
@@ -433,16 +431,17 @@ class Person:
 
     def _add_jaw(self, i: NDArray[np.int64], out: Float) -> None:
         now = self._clenches.during(int(i[0]), int(i[-1]) + 1)
-        white = self._emg_rng.standard_normal((self.block, len(SITES)))
-        x = self._emg[0].step(white)
+        now = (now if self.jaw else []) + self._asked_for("jaw", int(i[0]))
+        if not now:
+            return
+        x = self._emg[0].step(self._emg_rng.standard_normal((1, self.block, len(SITES))))
         for lag in self._emg[1:]:
             x = x - lag.step(x)
-        now = (now if self.jaw else []) + self._asked_for("jaw", int(i[0]))
         ramp = max(1.0, _JAW_RAMP_S * self.rate_hz)
         for start, stop, rms_uv in now:
             up = np.minimum(i - start, stop - 1 - i) / ramp
             envelope = rms_uv * np.clip(up, 0.0, 1.0)
-            out[:, : len(SITES)] += self._emg_gain * envelope[:, None] * _JAW_AT * x
+            out[:, : len(SITES)] += self._emg_gain * envelope[:, None] * _JAW_AT * x[0]
             out[(i >= start) & (i < stop), COLUMNS.index("truth_jaw")] = 1.0
 
     # -------------------------------------------------------- the door
