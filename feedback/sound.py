@@ -279,6 +279,7 @@ class Speaker:
         pygame.error
             When there is no usable device.
         """
+        os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         import pygame
 
         pygame.mixer.init(self.synth.rate_hz, -16, 2, 512, allowedchanges=0)

@@ -219,7 +219,7 @@ class WindowLoop:
         self.synth: Synth | None = None
         self.curtain = ""
         self.missed = 0
-        self.screen = "welcome"  # as drawn
+        self.screen = ""  # as drawn; the first one fades in from black
         self._speaker: Speaker | None = None
         self._album: _Album | None = None
         self._show = Show(seq=-1, t=math.nan, sent=math.nan, screen="welcome", title=spec.title)
@@ -536,8 +536,10 @@ class WindowLoop:
         if self._fade_from is not None:
             p = (now - self._fade_start) / self._fade_s
             if p < 1.0:
-                alpha = round(254 * (0.5 + 0.5 * math.cos(math.pi * max(p, 0.0))))
-                self._fade_from.set_alpha(alpha)  # 255 would take SDL's slow path
+                # Even in light, not in code: the gentlest way to be gone in a given time.
+                # 255 would take SDL's slow path.
+                alpha = round(254 * (1.0 - max(p, 0.0)) ** (1.0 / 2.4))
+                self._fade_from.set_alpha(alpha)
                 canvas.blit(self._fade_from, (0, 0))
             else:
                 self._fade_from = None
