@@ -1,0 +1,249 @@
+"""What happened in a session, in plain words, for the report's timeline."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engine.columns import plain
+from engine.frames import Event
+
+__all__ = ["CAUSES", "clock", "named", "spoken"]
+
+CAUSES: Mapping[str, str] = {
+    "amplitude": "signal too large",
+    "blink": "blinks",
+    "muscle": "muscle",
+    "step": "jumps of the signal",
+    "flat": "flat channel",
+    "rail": "channel at the end of its range",
+    "nan": "amplifier sent no numbers",
+    "gap": "missing samples",
+    "warmup": "filters settling",
+    "marked": "channel marked bad",
+    "untrusted": "feature not known",
+    "stale": "no new samples",
+    "window": "the person's window did not answer",
+    "transport": "samples came too late",
+    "changed": "the stream changed",
+    "disk": "disk",
+    "rate": "wrong sampling rate",
+    "paused": "paused by the operator",
+}
+"""Causes of gates and holds as a clinician reads them."""
+
+_QUIET = {"reward"}  # counted in the tables; hundreds of lines would hide the rest
+_LONGEST = 400  # characters of an unknown event's data
+
+
+def named(cause: str) -> str:
+    """Return a cause in words."""
+    return CAUSES.get(cause, cause.replace("_", " "))
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as ``m:ss``, or ``h:mm:ss`` from an hour on."""
+    if not math.isfinite(seconds):
+        return "?"
+    sign, whole = ("-" if seconds < -0.5 else ""), round(abs(seconds))
+    if whole >= 3600:
+        return f"{sign}{whole // 3600}:{whole % 3600 // 60:02d}:{whole % 60:02d}"
+    return f"{sign}{whole // 60}:{whole % 60:02d}"
+
+
+def spoken(event: Event) -> tuple[str, str] | None:
+    """Return (short name, sentence) of an event; None for those that are only counted."""
+    if event.kind in _QUIET:
+        return None
+    say = _SAID.get(event.kind)
+    if say is not None:
+        try:
+            return say(event.data)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            pass  # written by another version: shown as it is
+    return event.kind.replace("_", " "), _raw(event.data)
+
+
+def _raw(data: Mapping[str, Any]) -> str:
+    parts = [
+        f"{k}: {v if isinstance(v, str) else json.dumps(plain(v), ensure_ascii=False)}"
+        for k, v in data.items()
+    ]
+    text = "; ".join(parts)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _number(value: Any) -> str:
+    return "not known" if value is None else f"{float(value):.3g}"
+
+
+def _block(d: Mapping[str, Any]) -> str:
+    kind, name = str(d["kind"]), str(d["name"]).replace("_", " ")
+    number = f" {d['block']}" if kind in ("train", "transfer", "rest") and d.get("block") else ""
+    words = {
+        "ready": f"Instruction before {name}",
+        "baseline": f"Baseline {name}",
+        "train": f"Training{number}",
+        "transfer": f"Transfer{number}, without feedback",
+        "rest": f"Rest{number}",
+        "post": "Rest afterwards",
+        "preparing": "Preparing",
+        "done": "End of the plan",
+    }
+    return words.get(kind, f"{kind} {name}")
+
+
+def _begin(d: Mapping[str, Any]) -> tuple[str, str] | None:
+    if d["kind"] in ("preparing", "ready"):
+        return None
+    say = f" The person was told: “{d['say']}”" if d.get("say") else ""
+    return "begins", f"{_block(d)}.{say}"
+
+
+def _end(d: Mapping[str, Any]) -> tuple[str, str] | None:
+    if d["kind"] in ("preparing", "ready", "done"):
+        return None
+    words = {
+        "complete": "as planned",
+        "out of time": "after 20 % more time than planned: it was not all clean",
+        "skipped": "skipped by the operator",
+        "stopped": "the session was stopped",
+        "repeat": "to be repeated",
+        "failed": "failed",
+    }
+    why = words.get(str(d["reason"]), str(d["reason"]))
+    return "ends", (
+        f"{_block(d)}, {why}: {float(d['clean_s']):.0f} s clean of {float(d['total_s']):.0f} s."
+    )
+
+
+def _baseline(d: Mapping[str, Any]) -> tuple[str, str]:
+    names = ", ".join(str(n) for n in d.get("features", {}))
+    learned = f"; learned: {names}" if names else ""
+    clean_s, block_s = float(d["clean_s"]), float(d["block_s"])
+    name = str(d["name"]).replace("_", " ")
+    return "baseline", f"{name}: {clean_s:.0f} of {block_s:.0f} s clean{learned}."
+
+
+def _repeat(d: Mapping[str, Any]) -> tuple[str, str]:
+    return "baseline", f"Attempt {d['attempt']} was not enough: {d['reason']}"
+
+
+def _threshold(d: Mapping[str, Any]) -> tuple[str, str]:
+    share = d.get("success")
+    how = str(d["method"])
+    if share is not None:
+        how = f"the condition held {100 * float(share):.0f} % of the clean baseline"
+    return "threshold", f"{d['feature']} {d['direction']} {_number(d['value'])} ({how})."
+
+
+def _threshold_change(d: Mapping[str, Any]) -> tuple[str, str]:
+    why = f" Reason: {d['reason']}" if d.get("reason") else " No reason was given."
+    return "operator", (
+        f"Threshold of {d['feature']} ({d['direction']}) changed from {_number(d['old'])} to "
+        f"{_number(d['new'])}.{why}"
+    )
+
+
+def _hold(d: Mapping[str, Any]) -> tuple[str, str]:
+    cause, sentence = named(str(d["cause"])), str(d.get("sentence") or "")
+    if not d["on"]:
+        return "resumed", f"{cause[:1].upper()}{cause[1:]}: over."
+    return "held", f"{cause[:1].upper()}{cause[1:]}. {sentence}".strip()
+
+
+def _screening(d: Mapping[str, Any]) -> tuple[str, str]:
+    # Answers are health data; a printed report is not the place for them.
+    noted = len(d.get("warned") or ())
+    points = f" {noted} {'point was' if noted == 1 else 'points were'} noted." if noted else ""
+    asked = "All questions were" if d.get("full") else "The questions about today were"
+    return "screening", f"{asked} answered; nothing forbade the session.{points}"
+
+
+def _quality(d: Mapping[str, Any]) -> tuple[str, str]:
+    lights = {str(k): v for k, v in d["electrodes"].items()}
+    poor = [f"{k} {v[0]} ({v[1]})" for k, v in lights.items() if v[0] != "green"]
+    if not poor:
+        return "electrodes", f"All {len(lights)} electrodes were green at the start."
+    return "electrodes", f"At the start of {len(lights)}: {', '.join(poor)}."
+
+
+def _advice(d: Mapping[str, Any]) -> tuple[str, str]:
+    share = d.get("gated_share")
+    much = "" if share is None else f" ({100 * float(share):.0f} % of the last 20 s not clean)"
+    return "advice", f"{d['text']}{much}"
+
+
+def _invalid(d: Mapping[str, Any]) -> tuple[str, str]:
+    return "warning", (
+        f"{100 * float(d['gated_share']):.0f} % of block {d['block']} was not clean: it is kept, "
+        "but its numbers say little."
+    )
+
+
+def _window(d: Mapping[str, Any]) -> tuple[str, str]:
+    size = "x".join(str(n) for n in d.get("size") or ())
+    sound = f"sound: {d['audio']}" if d.get("audio") else "no sound"
+    return "window", f"Open: {size} px, {_number(d.get('refresh_hz'))} Hz, {sound}."
+
+
+def _mark(d: Mapping[str, Any]) -> tuple[str, str]:
+    return "operator", f"{d['channel']} marked bad. {d.get('reason') or ''}".strip()
+
+
+_SAID: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str] | None]] = {
+    "phase_begin": _begin,
+    "phase_end": _end,
+    "baseline": _baseline,
+    "baseline_repeat": _repeat,
+    "threshold": _threshold,
+    "threshold_change": _threshold_change,
+    "hold": _hold,
+    "screening": _screening,
+    "quality": _quality,
+    "advice": _advice,
+    "block_invalid": _invalid,
+    "window": _window,
+    "mark_bad": _mark,
+    "start": lambda _: ("start", "The session began."),
+    "done": lambda _: ("end", "All blocks are done."),
+    "stop": lambda d: ("stopped", str(d.get("reason") or "The session was stopped.")),
+    "failed": lambda d: ("failed", str(d["sentence"])),
+    "end": lambda d: ("end", str(d["sentence"])),
+    "refused": lambda d: ("operator", f"{d['command']}: {d['sentence']}"),
+    "note": lambda d: ("note", str(d["text"])),
+    "volume": lambda d: ("operator", f"Volume set to {100 * float(d['gain']):.0f} %."),
+    "gap": lambda d: (
+        "gap",
+        f"{d['missing']} samples never arrived"
+        + (f" ({float(d['gap_s']):.2f} s)" if d.get("gap_s") is not None else "")
+        + f": {d['cause']}.",
+    ),
+    "electrode": lambda d: (
+        "electrodes",
+        f"{d['name']} turned {d['light']}." + (f" {d['why']}" if d.get("why") else ""),
+    ),
+    "quality_override": lambda d: (
+        "operator",
+        f"Started although not all electrodes were good: {d['electrodes']}",
+    ),
+    "lost": lambda d: ("stream", str(d["sentence"])),
+    "back": lambda d: ("stream", f"The stream is back after {float(d['gap_s']):.1f} s."),
+    "changed": lambda d: (
+        "stream",
+        f"The stream is not the agreed one: {'; '.join(str(x) for x in d['differences'])}",
+    ),
+    "check": lambda d: (
+        ("check", " ".join(f"{str(w)[:1].upper()}{str(w)[1:]}." for w in d["warnings"]))
+        if d["warnings"]
+        else None
+    ),
+    "window_fault": lambda d: ("window", str(d["text"])),
+    "window_restart": lambda d: ("window", f"Opened anew ({d['count']}). {d.get('exit') or ''}"),
+    "chunk": lambda d: (
+        "warning",
+        f"The amplifier sends chunks of {1000 * float(d['chunk_s']):.0f} ms: feedback is late.",
+    ),
+}
