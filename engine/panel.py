@@ -49,6 +49,7 @@ _LIGHTS = {
     "amber": ("▲", "fair", "yellow"),
     "red": ("■", "bad", "bold red"),
 }
+_CAUSES = {"warmup": "settling", "rail": "at limit", "nan": "no numbers", "marked": "marked bad"}
 _ORDER = {"red": 0, "amber": 1, "green": 2}
 # A terminal that cannot show these gets one plain character for each.
 _ASCII = str.maketrans("●▲■○◐‖✓✗━╺─┄◄µ²…·–▁▂▃▄▅▆▇█", "o^#oo|+x=---<u2.--.::--=+#")
@@ -243,7 +244,8 @@ def _gated(status: Status, width: int) -> Text:
         return _fit(text.append("   nothing gated", "dim"), width)
     text.append("   gated ")
     for i, (seconds, cause) in enumerate(causes):
-        piece = f"{', ' if i else ''}{clean(cause, 16)} {seconds:.0f} s"
+        word = _CAUSES.get(cause, clean(cause, 16))
+        piece = f"{', ' if i else ''}{word} {seconds:.0f} s"
         rest = f", {len(causes) - i} more {sum(s for s, _ in causes[i:]):.0f} s"
         last = i == len(causes) - 1
         if text.cell_len + cell_len(piece) + (0 if last else cell_len(rest)) > width - 1:
@@ -315,7 +317,11 @@ def _source(status: Status, width: int) -> list[Text]:
     """Return the four lines on stream, delays, the person's room and the file."""
     about = "" if status.age_known else "~"
     age = f"newest {about}{_ms(status.age_ms)} old " if status.age_ms is not None else "no sample "
-    rates = f"  {number(status.rate_hz, 4)} Hz, measured {number(status.measured_rate_hz, 5)} Hz "
+    rates = f"  {status.rate_hz:g} Hz, " if math.isfinite(status.rate_hz) else "  – Hz, "
+    if status.measured_rate_hz is None:
+        rates += "not yet measured "
+    else:
+        rates += f"measured {number(status.measured_rate_hz, 5)} Hz "
     old = status.age_ms is None or status.age_ms > _OLD_MS
     right = Text(rates).append(age, "bold yellow" if old else "bold")
     room = max(8, width - right.cell_len - 10)

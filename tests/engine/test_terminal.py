@@ -132,7 +132,7 @@ def test_P6_every_datum_is_visible(size: tuple[int, int]) -> None:
         "■ Oz",
         "0.21 µV bad flat for 3 s",
         "actiCHamp-0123",
-        "250.0 Hz",
+        "250 Hz, measured",
         "measured 249.98 Hz",
         "newest 12 ms old",
         "transport 14 ms (95 %: 22 ms)",
@@ -226,6 +226,7 @@ def test_unknown_is_never_shown_as_a_number() -> None:
     assert "newest ~12 ms old" in "\n".join(drawn(a_status(age_known=False)))
     assert "nan" not in text.lower()
     assert "not recording" in text
+    assert "not yet measured" in text
 
 
 def test_lost_window_and_silent_sound_are_words() -> None:
