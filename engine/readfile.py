@@ -434,7 +434,9 @@ def _read_xdf(path: Path) -> EegFile:
         )
         raise FileError(
             f"{path.name} has no EEG stream with a regular rate; it holds {listed or 'nothing'}.",
-            "Choose a recording in which the amplifier's stream was ticked.",
+            "Choose a recording in which the amplifier's stream was ticked."
+            if streams
+            else "The file is damaged or was never filled: copy it again from its source.",
         )
     eeg = max(found, key=lambda s: np.shape(s["time_series"])[-1])
     if len(found) > 1:

@@ -7,6 +7,7 @@ the calling process; it ends when that process ends, however that happens.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
@@ -292,7 +293,9 @@ def child_of_parent(stop: threading.Event) -> None:
     """Set `stop` when the parent closes our standard input or dies; ignore its Ctrl-C."""
 
     def watch() -> None:
-        sys.stdin.read()
+        # Not through sys.stdin: its buffer must not be locked by a thread when Python ends.
+        while os.read(0, 4096):
+            pass
         stop.set()
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -307,16 +310,18 @@ def say_ready() -> None:
 
 def run_program(program: Callable[[], object], stop: threading.Event, *, child: bool) -> int:
     """Run a command line program until its end, Ctrl-C or SIGTERM; return the exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    if child:
-        child_of_parent(stop)
+    before = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
+        if child:
+            child_of_parent(stop)
         program()
     except KeyboardInterrupt:
         return 130
     except NeuroloopError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

@@ -369,6 +369,13 @@ def test_it_ends_by_itself_after_its_time(source_id: str) -> None:
     assert (done.returncode, done.stdout) == (0, b"")
 
 
+def test_a_child_that_ends_by_itself_ends_well(source_id: str) -> None:
+    process = spawn_simulator(SimulatorOptions(source_id=source_id, seconds=0.3))
+    while process.alive:
+        time.sleep(0.05)
+    assert process.stop() == 0
+
+
 def test_it_dies_with_its_parent(source_id: str) -> None:
     code = (
         "import sys; from engine.simulate import SimulatorOptions, spawn_simulator\n"
