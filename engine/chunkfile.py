@@ -18,10 +18,28 @@ from pathlib import Path
 import numpy as np
 
 from engine import xdf
-from engine.columns import Streams
-from engine.frames import Float
+from engine.columns import FORMAT, Streams, strict_json
+from engine.frames import Float, StreamSpec
 
-__all__ = ["ChunkFile"]
+__all__ = ["ChunkFile", "source_header"]
+
+
+def source_header(spec: StreamSpec, created_s: float) -> bytes:
+    """Return the header of the raw stream: as LSL describes it, and the agreed spec as JSON."""
+    formats = {numpy: name for name, numpy in xdf.FORMATS.items()}
+    return xdf.stream_header(
+        Streams.RAW,
+        name=spec.name,
+        stype=spec.stype or "EEG",
+        layout=xdf.Layout(len(spec.channels), formats[spec.dtype]),
+        rate_hz=spec.rate_hz,
+        columns=[(c.name, c.kind.upper(), c.unit) for c in spec.channels],
+        source_id=spec.source_id,
+        uid=spec.uid,
+        host=spec.host,
+        created_s=created_s,
+        blob=strict_json({"recording_format": FORMAT, "spec": spec}),
+    )
 
 
 class ChunkFile:

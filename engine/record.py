@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import clock, xdf
-from engine.chunkfile import ChunkFile
+from engine.chunkfile import ChunkFile, source_header
 from engine.columns import (
     CHECK_COLUMNS,
     FORMAT,
@@ -121,9 +121,8 @@ class Recorder:
         clock_offset: Callable[[], float | None] = lambda: 0.0,
         now: Callable[[], float] = clock.now,
     ) -> None:
-        formats = {numpy: name for name, numpy in xdf.FORMATS.items()}
         features = {} if features is None else features
-        if spec.dtype not in formats:
+        if spec.dtype not in xdf.FORMATS.values():
             raise InputError(f"The stream carries {spec.dtype}, which cannot be recorded.")
         if len(features) > 52:
             raise InputError("A protocol may have at most 52 features.")
@@ -153,7 +152,7 @@ class Recorder:
                 "Choose another folder in the room file under record.",
             ) from error
         try:
-            self._begin(header, formats[spec.dtype], features, metrics, rules, markers)
+            self._begin(header, features, metrics, rules, markers)
         except OSError as error:
             self._file.close()
             raise FileError(f"{self.path} cannot be written: {_said(error)}.") from error
@@ -252,7 +251,6 @@ class Recorder:
     def _begin(
         self,
         header: Mapping[str, Any],
-        raw_format: str,
         features: Mapping[str, str],
         metrics: Sequence[str],
         rules: Sequence[str],
@@ -262,26 +260,8 @@ class Recorder:
         spec = self._spec
         wall = clock.wall().isoformat(timespec="seconds")
         blob = strict_json({"recording_format": FORMAT, "started": wall, "spec": spec, **header})
-        xml = (
-            f'<?xml version="1.0"?><info><version>1.0</version><datetime>{wall}</datetime>'
-            f"<neuroloop>{xdf.xml_safe(blob)}</neuroloop></info>"
-        )
-        self._file.put(xdf.chunk(xdf.Tag.FILE_HEADER, xml.encode()))
-        self._file.put(
-            xdf.stream_header(
-                Streams.RAW,
-                name=spec.name,
-                stype=spec.stype or "EEG",
-                layout=xdf.Layout(len(spec.channels), raw_format),
-                rate_hz=spec.rate_hz,
-                columns=[(c.name, c.kind.upper(), c.unit) for c in spec.channels],
-                source_id=spec.source_id,
-                uid=spec.uid,
-                host=spec.host,
-                created_s=self._now(),
-                blob=strict_json({"recording_format": FORMAT, "spec": spec}),
-            )
-        )
+        self._file.put(xdf.file_header(blob, wall))
+        self._file.put(source_header(spec, self._now()))
         gates = {g.name: int(g) for g in Gate if g.name}
         codes: dict[int, Mapping[str, Any]] = {
             Streams.FEATURES: {

@@ -12,7 +12,7 @@ import json
 import math
 import mmap
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine import xdf
-from engine.chunkfile import ChunkFile
+from engine.chunkfile import ChunkFile, source_header
 from engine.columns import CHECK_COLUMNS, FORMAT, Streams, strict_json
 from engine.errors import FileError, RecordingError
 from engine.frames import (
@@ -38,7 +38,7 @@ from engine.frames import (
     frozen,
 )
 
-__all__ = ["Loss", "Recording", "Table", "read", "recover"]
+__all__ = ["Loss", "Recording", "Table", "read", "recover", "rewrite"]
 
 
 class Table(NamedTuple):
@@ -637,7 +637,12 @@ def _new_file(path: Path) -> tuple[Path, ChunkFile]:
 
 
 def _copy(
-    raw: Any, found: _Found, output: ChunkFile, note: str, raw_first: Mapping[int, int]
+    raw: Any,
+    found: _Found,
+    output: ChunkFile,
+    note: str,
+    raw_first: Mapping[int, int],
+    change: Callable[[xdf.Piece, bytes], bytes] = lambda _, whole: whole,
 ) -> None:
     """Copy whole chunks; row numbers stay those of the original, so losses stay known."""
     t = 0.0
@@ -646,10 +651,10 @@ def _copy(
             piece.tag == xdf.Tag.SAMPLES and piece.stream == Streams.CHECKS
         ):
             continue
-        whole = bytes(raw[piece.start : piece.end])
         if piece.tag == xdf.Tag.BOUNDARY:
             output.boundary()
             continue
+        whole = change(piece, bytes(raw[piece.start : piece.end]))
         if piece.tag != xdf.Tag.SAMPLES or piece.stream is None or piece.rows == 0:
             output.put(whole)
             continue
@@ -667,3 +672,64 @@ def _copy(
     output.checks(t)
     for stream in sorted(found.scan.layouts):
         output.footer(stream, note if stream == Streams.RAW else "")
+
+
+def rewrite(
+    path: Path,
+    target: Path,
+    header: Mapping[str, Any],
+    spec: StreamSpec,
+    text: Callable[[str, str], str],
+) -> None:
+    """Copy a recording with another file header and stream description, and changed texts.
+
+    Numbers, stamps and row numbers stay as they are, so the copy replays to the same decisions.
+
+    Parameters
+    ----------
+    path : Path
+        A recording.
+    target : Path
+        The new file.
+    header : mapping
+        The new file header.
+    spec : StreamSpec
+        The new description of the stream, with the same columns.
+    text : callable
+        Gets a stream's name and one row of text, returns the row to write.
+
+    Raises
+    ------
+    FileError, RecordingError
+        As `read`; also when the target exists or cannot be written.
+    """
+    original = read(path)
+    names = {Streams.INPUTS: "inputs", Streams.EVENTS: "events"}
+
+    def change(piece: xdf.Piece, whole: bytes) -> bytes:
+        stream = piece.stream
+        if piece.tag == xdf.Tag.FILE_HEADER:
+            return xdf.file_header(strict_json(header), str(header.get("started") or ""))
+        if piece.tag == xdf.Tag.STREAM_HEADER and stream == Streams.RAW:
+            return source_header(spec, 0.0)
+        if piece.tag == xdf.Tag.SAMPLES and stream is not None:
+            layout = found.scan.layouts[stream]
+            if layout.format == "string":
+                name = names.get(stream, found.scan.headers[stream].findtext("name") or "")
+                rows = list(xdf.read_texts(raw, piece))
+                changed = [text(name, row) for _, row in rows]
+                return xdf.samples_chunk(stream, xdf.texts([t for t, _ in rows], changed))
+        return whole
+
+    with _bytes_of(path) as raw:
+        found = _examine(raw, path)
+        _, first_row = _losses(found, original.stamps, original.spec.rate_hz)
+        try:
+            output = ChunkFile(target)
+            try:
+                _copy(raw, found, output, "", first_row, change)
+                output.sync()
+            finally:
+                output.close()
+        except OSError as error:
+            raise FileError(f"{target} cannot be written: {error.strerror or error}.") from error

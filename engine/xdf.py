@@ -36,6 +36,7 @@ __all__ = [
     "boundary",
     "chunk",
     "clock_offset",
+    "file_header",
     "numbers",
     "parse_xml",
     "read_numbers",
@@ -108,6 +109,16 @@ def chunk(tag: Tag, content: bytes, stream: int | None = None) -> bytes:
 def xml_safe(text: str) -> str:
     """Return `text` escaped for XML, characters that XML cannot carry replaced by U+FFFD."""
     return escape(_ILLEGAL.sub("\ufffd", text))
+
+
+def file_header(blob: str, wall: str = "") -> bytes:
+    """Return the FileHeader chunk: wall-clock start, if it may be told, and a JSON object."""
+    when = f"<datetime>{xml_safe(wall)}</datetime>" if wall else ""
+    xml = (
+        f'<?xml version="1.0"?><info><version>1.0</version>{when}'
+        f"<neuroloop>{xml_safe(blob)}</neuroloop></info>"
+    )
+    return chunk(Tag.FILE_HEADER, xml.encode())
 
 
 def stream_header(

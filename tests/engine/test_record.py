@@ -366,7 +366,8 @@ def test_rows_carry_unknown_as_nan_and_sets_as_bits() -> None:
         )
     )
     nan = float("nan")
-    want = [5, -1, 5, nan, 1, 0, nan, 1, nan, 2, 8, 2 + 128, 1.5, 3, 2]
+    held = sum(1 << HELD.index(c) for c in ("window", "other"))
+    want = [5, -1, 5, nan, 1, 0, nan, 1, nan, 2, 8, held, 1.5, 3, 2]
     np.testing.assert_array_equal(row, want)
     frame = FeatureFrame(
         7, 0.0, np.array([1.0, nan, 3.0]), np.array([True, False, True]), Gate.NAN, np.array([9.0])

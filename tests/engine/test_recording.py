@@ -18,7 +18,7 @@ import pytest
 import pyxdf
 
 from engine import xdf
-from engine.columns import Streams, decision_row, feature_row
+from engine.columns import HELD, Streams, decision_row, feature_row
 from engine.errors import FileError, NeuroloopError, RecordingError
 from engine.frames import (
     Channel,
@@ -153,7 +153,7 @@ def test_everything_comes_back_exactly(whole: Path) -> None:
     np.testing.assert_array_equal(got.features.values, want)
     want = [np.r_[decision(k).t, decision_row(decision(k))] for k in range(40)]
     np.testing.assert_array_equal(got.decisions.values, want)
-    assert got.decisions.column("held")[1] == 3
+    assert got.decisions.column("held")[1] == sum(1 << HELD.index(c) for c in ("stale", "window"))
     assert np.isnan(got.decisions.column("level")[0])
     assert got.presented.column("t_flip").tolist() == [1e5 + 0.03, 1e5 + 0.05]
     assert got.events == (Event(1e5, 0, "threshold", {"value": "inf", "why": "\x01\n", "n": 3}),)

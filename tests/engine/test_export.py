@@ -1,0 +1,326 @@
+"""A recording becomes a dataset that the official validator and MNE accept, without names."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import mne_bids
+import numpy as np
+import pytest
+
+from engine import timeline
+from engine.errors import FileError, InputError, RecordingError
+from engine.export import export_bids
+from engine.frames import (
+    Channel,
+    Command,
+    Decision,
+    Event,
+    FeatureFrame,
+    Gap,
+    Gate,
+    PhaseKind,
+    Presented,
+    StreamSpec,
+)
+from engine.record import Recorder
+from engine.recording import read
+
+VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
+SPEC = StreamSpec(
+    "amp",
+    "EEG",
+    "amp-1",
+    "u",
+    "secret-laptop",
+    100.0,
+    (
+        Channel("O1", "eeg", "volts", 1e6, "EEG O1-Ref"),
+        Channel("Oz", "eeg", "microvolts", 1.0, "Oz.."),
+        Channel("VEOG", "eog", "microvolts", 1.0, "VEOG"),
+        Channel("ACC", "accelerometer", "g", 1.0, "acc"),
+        Channel("N", "counter", "", 1.0, "N"),
+    ),
+)
+HEADER = {
+    "protocol": {"name": "faa_2", "title": "Raise left-frontal activation"},
+    "mains_hz": 50,
+    "client": "secret-client",
+    "versions": {"neuroloop": "0.1.0"},
+    "room": {"record": {"folder": "/home/secret"}},
+}
+
+
+def samples(n: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(5)
+    values = rng.normal(0, 30, (n, 5)).astype(np.float32)
+    values[:, 0] *= 1e-6
+    values[:, 4] = np.arange(n) % 256
+    stamps = 500 + np.arange(n) / 100
+    stamps[1000:] += 2.0
+    return values, stamps
+
+
+def write(path: Path, spec: StreamSpec = SPEC, n: int = 2000) -> Path:
+    values, stamps = samples(n)
+    with Recorder(
+        path,
+        HEADER,
+        spec,
+        features={"alpha": "uV2"},
+        metrics=("slow",),
+        rules=("alpha",),
+        now=time.monotonic,
+    ) as rec:
+        rec.input(Command(0, "start"))
+        rec.input(Gap(1000, 200, "stamps"))
+        rec.input(Command(1500, "note", text="secret words"))
+        rec.raw(values[:, : len(spec.channels)], stamps)
+        for k in range(0, (n + 200) // 2, 10):
+            gate = Gate.BLINK if 100 <= k < 140 else Gate.OPEN
+            value = np.array([1.5 + k])
+            rec.feature(
+                FeatureFrame(k * 2, 500 + k / 50, value, np.ones(1, bool), gate, np.zeros(1))
+            )
+            rec.decision(
+                Decision(
+                    seq=k * 2,
+                    t=500 + k / 50,
+                    phase=1,
+                    kind=PhaseKind.TRAIN,
+                    level=None,
+                    reward=False,
+                    joint=True,
+                    passes=(True,),
+                    thresholds=(2.0,),
+                    gate=gate,
+                    held=(),
+                    phase_s=k / 50,
+                    rewards=0,
+                )
+            )
+        for event in (
+            Event(500, 0, "phase_begin", {"kind": "baseline", "eyes": "closed", "name": "ec"}),
+            Event(505, 500, "phase_end", {}),
+            Event(505, 500, "phase_begin", {"kind": "train", "name": "t1", "say": "Let\tit grow."}),
+            Event(513, 1300, "reward", {"value": 3.25, "feature": "alpha"}),
+            Event(514, 1400, "note", {"text": "secret words"}),
+            Event(514, 1400, "mark_bad", {"channel": "Oz", "reason": "secret words"}),
+            Event(515, 1500, "hold", {"on": True, "cause": "paused", "sentence": "secret words"}),
+            Event(516, 1600, "hold", {"on": False, "cause": "paused", "sentence": ""}),
+            Event(522, 2200, "phase_end", {}),
+            Event(522, 2200, "stop", {"reason": "secret words"}),
+        ):
+            rec.event(event)
+        rec.presented(Presented(1300, 513, 513.01, 513.04, 0.5, reward=True, guard=0))
+        rec.marker("Unity", 503.0, "stim/1")
+    return path
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    return write(tmp_path / "a.xdf")
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def errors(root: Path) -> list[str]:
+    if not VALIDATOR.exists():
+        pytest.skip("bids-validator-deno is not installed beside this Python")
+    done = subprocess.run(
+        [str(VALIDATOR), "--json", str(root)], capture_output=True, text=True, timeout=120
+    )
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    return [f"{i['code']} {i.get('location')}" for i in issues if i["severity"] == "error"]
+
+
+def test_the_official_validator_finds_no_error(recording: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bids"
+    export_bids(recording, root, subject="A1b2", session="01", authors=["The laboratory"])
+    export_bids(recording, root, subject="A1b2", session="02", run=1)
+    export_bids(recording, root, subject="C3", task="other", file_format="EDF")
+    assert errors(root) == []
+    assert errors(root / "derivatives" / "neuroloop") == []
+    people = table(root / "participants.tsv")
+    assert [p["participant_id"] for p in people] == ["sub-A1b2", "sub-C3"]
+
+
+def test_mne_reads_the_same_data_and_events(recording: Path, tmp_path: Path) -> None:
+    path = export_bids(recording, tmp_path / "bids", subject="A1b2", session="01")
+    raw = mne_bids.read_raw_bids(mne_bids.get_bids_path_from_fname(path), verbose="error")
+    want = read(recording).uv().T.copy()
+    want[:3] *= 1e-6
+    np.testing.assert_allclose(raw.get_data(), want, rtol=2e-7, atol=1e-12)
+    assert raw.ch_names == list(SPEC.names)
+    assert raw.get_channel_types() == ["eeg", "eeg", "eog", "misc", "misc"]
+    assert raw.info["bads"] == ["Oz"]
+    assert raw.info["line_freq"] == 50
+    assert raw.info["meas_date"] is None
+    found = {d: (o, n) for d, o, n in zip(*_annotations(raw), strict=True)}
+    assert found["baseline_ec"] == (0.0, 5.0)
+    assert found["feedback"] == (5.0, 15.0)  # 17 s, of which 2 s never arrived
+    assert found["BAD_gap"] == (10.0, 0.0)
+    assert found["reward"] == (11.0, 0.0)
+
+
+def _annotations(raw: object) -> tuple[list[str], list[float], list[float]]:
+    notes = raw.annotations  # type: ignore[attr-defined]
+    return list(notes.description), notes.onset.round(6).tolist(), notes.duration.round(6).tolist()
+
+
+def test_the_tables_say_what_the_recording_knows(recording: Path, tmp_path: Path) -> None:
+    folder = export_bids(recording, tmp_path / "bids", subject="A1b2").parent
+    stem = "sub-A1b2_task-faa2"
+    rows = table(folder / f"{stem}_events.tsv")
+    assert {r["trial_type"] for r in rows} <= set(timeline.TRIAL_TYPES)
+    gap = next(r for r in rows if r["trial_type"] == "BAD_gap")
+    assert (gap["value"], gap["cause"], gap["seq"], gap["sample"]) == (
+        "2",
+        "stamps",
+        "1200",
+        "1000",
+    )
+    on = next(r for r in rows if r["trial_type"] == "artifact_on")
+    assert (on["onset"], on["cause"]) == ("2", "blink")
+    marker = next(r for r in rows if r["trial_type"] == "marker")
+    assert (marker["onset"], marker["value"], marker["cause"]) == ("3", "stim/1", "Unity")
+    assert [r["onset"] for r in rows] == sorted((r["onset"] for r in rows), key=float)
+    levels = json.loads((folder / f"{stem}_events.json").read_text())["trial_type"]["Levels"]
+    assert set(levels) == {r["trial_type"] for r in rows}
+    channels = table(folder / f"{stem}_channels.tsv")
+    assert [c["type"] for c in channels] == ["EEG", "EEG", "EOG", "ACCEL", "MISC"]
+    assert [c["status"] for c in channels] == ["good", "bad", "good", "good", "good"]
+    assert [c["units"] for c in channels] == ["µV", "µV", "µV", "n/a", "n/a"]
+    side = json.loads((folder / f"{stem}_eeg.json").read_text())
+    assert side["Manufacturer"] == "n/a"
+    assert side["PowerLineFrequency"] == 50
+    assert side["RecordingType"] == "discontinuous"
+    assert side["MissingSamples"] == 200
+    assert side["SoftwareVersions"] == "neuroloop 0.1.0"
+    made = tmp_path / "bids" / "derivatives" / "neuroloop" / "sub-A1b2" / "eeg"
+    features = table(made / f"{stem}_desc-features_events.tsv")
+    assert features[1]["alpha"] == "11.5"
+    decisions = table(made / f"{stem}_desc-decisions_events.tsv")
+    assert decisions[0]["level"] == "n/a"
+    shown = table(made / f"{stem}_desc-presented_events.tsv")
+    assert shown[0]["t_flip"] == "513.04"
+
+
+def test_nothing_tells_who_when_or_where(recording: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bids"
+    export_bids(recording, root, subject="A1b2")
+    started = read(recording).header["started"]
+    for path in (p for p in root.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        assert b"secret" not in content, path
+        assert started[:10].encode() not in content, path
+        assert started[:4].encode() + started[5:7].encode() not in content, path
+
+
+def test_the_copy_holds_the_same_session(recording: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bids"
+    export_bids(recording, root, subject="A1b2", keep_texts=True)
+    one, two = read(recording), read(next(root.glob("sourcedata/**/*.xdf")))
+    np.testing.assert_array_equal(one.samples, two.samples)
+    np.testing.assert_array_equal(one.decisions.values, two.decisions.values)
+    np.testing.assert_array_equal(one.features.values, two.features.values)
+    assert repr(one.inputs) == repr(two.inputs)
+    assert one.events == two.events
+    assert two.spec == replace(one.spec, host="")
+    assert two.header["protocol"] == one.header["protocol"]
+    assert (two.closed, two.damage) == (True, None)
+
+
+def test_a_date_is_kept_only_when_asked(recording: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bids"
+    path = export_bids(recording, root, subject="A1b2", keep_dates=True)
+    raw = mne_bids.read_raw_bids(mne_bids.get_bids_path_from_fname(path), verbose="error")
+    assert raw.info["meas_date"] is not None
+    assert "started" in read(next(root.glob("sourcedata/**/*.xdf"))).header
+
+
+def test_edf_keeps_a_tenth_of_a_microvolt(tmp_path: Path) -> None:
+    recording = write(tmp_path / "a.xdf", n=1930)  # not a whole number of seconds
+    path = export_bids(recording, tmp_path / "bids", subject="A1b2", file_format="EDF")
+    raw = mne_bids.read_raw_bids(mne_bids.get_bids_path_from_fname(path), verbose="error")
+    want = read(recording).uv().T.copy()
+    got = raw.get_data()[:3, :1930]
+    np.testing.assert_allclose(got * 1e6, want[:3], rtol=0, atol=0.06)
+    assert raw.n_times == 2000
+    found = {d: (o, n) for d, o, n in zip(*_annotations(raw), strict=True)}
+    assert found["BAD_padding"] == (19.3, 0.7)
+
+
+@pytest.mark.parametrize("damage", ["coarse", "nan"])
+def test_edf_is_refused_where_it_would_lose_the_signal(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "a.xdf"
+    values, stamps = samples()
+    values[7, 1] = np.nan if damage == "nan" else 30_000
+    with Recorder(path, {}, SPEC, now=time.monotonic) as rec:
+        rec.raw(values, stamps)
+    with pytest.raises(InputError, match="EDF"):
+        export_bids(path, tmp_path / "bids", subject="A1b2", file_format="EDF")
+    assert not (tmp_path / "bids").exists()
+
+
+@pytest.mark.parametrize("label", ["", "a_b", "a-b", "a/b", "é"])
+def test_labels_that_bids_forbids_are_refused(recording: Path, tmp_path: Path, label: str) -> None:
+    with pytest.raises(InputError):
+        export_bids(recording, tmp_path / "bids", subject=label)
+
+
+def test_a_run_is_never_overwritten(recording: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bids"
+    path = export_bids(recording, root, subject="A1b2")
+    before = {p: p.read_bytes() for p in root.rglob("*") if p.is_file()}
+    with pytest.raises(FileError, match="already"):
+        export_bids(recording, root, subject="A1b2")
+    assert {p: p.read_bytes() for p in root.rglob("*") if p.is_file()} == before
+    assert path in before
+
+
+def test_a_failed_export_leaves_no_half_run(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("engine.export._sidecar", fail)
+    with pytest.raises(FileError, match="No space"):
+        export_bids(recording, tmp_path / "bids", subject="A1b2")
+    monkeypatch.undo()
+    assert not [p for p in (tmp_path / "bids").rglob("*") if p.is_file()]
+    export_bids(recording, tmp_path / "bids", subject="A1b2")
+
+
+def test_a_recording_without_samples_is_refused(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "a.xdf", {}, SPEC, now=time.monotonic):
+        pass
+    with pytest.raises(RecordingError, match="no samples"):
+        export_bids(tmp_path / "a.xdf", tmp_path / "bids", subject="A1b2")
+
+
+def test_a_killed_session_of_a_plain_stream_is_exported(tmp_path: Path) -> None:
+    twice = replace(SPEC, channels=(SPEC.channels[1], SPEC.channels[1]))
+    path = write(tmp_path / "a.xdf", twice)
+    path.write_bytes(path.read_bytes()[:-3000])
+    root = tmp_path / "bids"
+    made = export_bids(path, root, subject="A1b2")
+    assert errors(root) == []
+    raw = mne_bids.read_raw_bids(mne_bids.get_bids_path_from_fname(made), verbose="error")
+    assert raw.ch_names == ["Oz", "Oz-2"]
+
+
+def test_mne_is_not_loaded_before_it_is_needed() -> None:
+    code = "import sys, engine.export; sys.exit('mne' in sys.modules or 'mne_bids' in sys.modules)"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=60).returncode == 0
