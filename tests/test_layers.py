@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -56,3 +57,10 @@ def test_version_is_the_same_everywhere() -> None:
     project = tomllib.loads((REPO / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert f"version: {project['version']}\n" in (REPO / "CITATION.cff").read_text(encoding="utf-8")
     assert f"## [{project['version']}]" in (REPO / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_module_of_the_engine_has_its_layer() -> None:
+    contract = (REPO / ".importlinter").read_text(encoding="utf-8")
+    layers = contract.split("[importlinter:contract:layers]")[1].split("[importlinter:")[0]
+    modules = {p.stem for p in (REPO / "engine").glob("*.py")} - {"__init__"}
+    assert {m for m in modules if not re.search(rf"\bengine\.{m}\b", layers)} == set()
