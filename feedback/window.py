@@ -40,6 +40,8 @@ ENDS_AFTER_S = 10.0  # of being lost
 BEAT_S = 0.1
 FADE_S = 0.30  # between screens
 CURTAIN_FADE_S = 0.18  # to neutral; 200 ms with the frame it starts on
+VSYNC_MARGIN_S = 0.007  # drawing takes 2 to 4 ms at full HD
+SPIN_S = 0.0015  # a sleep may wake this much late
 INVISIBLE_DRIVERS = ("dummy", "offscreen")
 SAMPLES_PER_CELL = 4
 FRAMES_KEPT = 60
@@ -230,6 +232,7 @@ class WindowLoop:
         self._stopped = False
         self._closing = False
         self._vsync = False
+        self._unwaited = 0  # flips in a row that did not wait for the screen
         self._period = 1.0 / spec.rate_hz
         self._t_flip = math.nan
         self._flips: deque[float] = deque(maxlen=600)
@@ -385,16 +388,17 @@ class WindowLoop:
             sys.setswitchinterval(0.0005)
             deadline = self.clock.now()
             while self.turn():
-                deadline += self._period
                 now = self.clock.now()
+                if self._vsync:
+                    # flip() waits for the screen: wake shortly before, to show the newest value.
+                    deadline = self._t_flip + self._period
+                    self.clock.sleep(deadline - now - VSYNC_MARGIN_S)
+                    continue
+                deadline += self._period
                 if deadline < now:
                     deadline = now  # late: the next frame at once, none to catch up
-                elif self._vsync:
-                    # flip() waits for the screen; wake shortly before, to show the newest value.
-                    self.clock.sleep(deadline - now - 0.004)
-                    deadline = self.clock.now() + 0.004
                 else:
-                    self.clock.sleep(deadline - now - 0.0015)
+                    self.clock.sleep(deadline - now - SPIN_S)
                     while self.clock.now() < deadline:
                         pass
         finally:
@@ -558,8 +562,14 @@ class WindowLoop:
 
     def _flip(self) -> float:
         self._target.blit(self._shown, (0, 0))
+        before = self.clock.now()
         pygame.display.flip()
-        return self.clock.now()
+        after = self.clock.now()
+        if self._vsync:
+            # Some drivers accept vsync and do not wait; then the loop must keep the time itself.
+            self._unwaited = 0 if after - before > 0.001 else self._unwaited + 1
+            self._vsync = self._unwaited < 10
+        return after
 
     def _account(self, t_flip: float, verdict: Verdict) -> None:
         """Report what was shown and when, and that the window lives."""

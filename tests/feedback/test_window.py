@@ -471,19 +471,52 @@ def test_a_lost_screen_ends_with_a_sentence(bench: Bench, monkeypatch: pytest.Mo
 def test_run_opens_turns_and_closes() -> None:
     bench = Bench()
     bench.port.inbox.append(bench.shown)
-    # FakeClock stands still while the loop spins, so it must move on its own.
-    real = bench.clock.now
-
-    def now() -> float:
-        bench.clock.advance(0.0005)
-        return real()
-
-    bench.clock.now = now  # type: ignore[method-assign]
+    ticking(bench.clock, 0.0005)
     bench.loop.run()  # nobody speaks after the first message: the window ends itself
     beats = bench.port.of(Beat)
     assert beats[-1].curtain == "lost"
     assert beats[-1].t - beats[0].t == pytest.approx(10.4, abs=0.3)
     assert not pygame.display.get_init()
+
+
+def ticking(clock: FakeClock, step_s: float) -> None:
+    """Let every look at the clock cost time, as it does."""
+    real = clock.now
+
+    def now() -> float:
+        clock.advance(step_s)
+        return real()
+
+    clock.now = now  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("screen_hz", [59.94, 60.0, 60.02])
+def test_vsync_sets_the_pace(monkeypatch: pytest.MonkeyPatch, screen_hz: float) -> None:
+    bench = Bench()
+    bench.port.inbox.append(bench.shown)
+
+    def flip() -> None:
+        t = bench.clock.now()
+        bench.clock.advance(np.ceil(t * screen_hz) / screen_hz - t)
+
+    monkeypatch.setattr(pygame.display, "flip", flip)
+    ticking(bench.clock, 1e-5)
+    bench.loop._vsync = True
+    bench.loop.run()
+    assert bench.loop._vsync
+    beats = bench.port.of(Beat)
+    assert beats[-1].missed == 0
+    assert beats[-1].fps == pytest.approx(60, abs=1)
+
+
+def test_a_driver_that_ignores_vsync_is_noticed() -> None:
+    bench = Bench()
+    bench.port.inbox.append(bench.shown)
+    ticking(bench.clock, 1e-4)
+    bench.loop._vsync = True
+    bench.loop.run()
+    assert not bench.loop._vsync
+    assert bench.port.of(Beat)[-1].fps == pytest.approx(60, abs=1)
 
 
 def test_frames_of_a_headless_session_are_saved_and_bounded(
