@@ -51,6 +51,7 @@ OPEN_S = 3.0  # for a description and for opening the data connection
 SILENT_S = 2.0  # without a sample and without an error: the source may be frozen or unplugged
 RETRY_S, RETRY_MOST_S = 0.5, 5.0  # back-off between two looks at the network
 OFFSET_S = 5.0  # between two readings of the clock offset
+HEIR_S = 1.0  # a restarted source may have opened its new outlet before it closed the old one
 MARKER_PULL_S = 0.05  # between two pulls; markers carry their own stamps
 MARKER_LOOK_S = 5.0  # between two looks for marker streams
 
@@ -162,6 +163,7 @@ class LslSource:
         self._items: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._link: _Link | None = None
+        self._offset_s: float | None = None  # the last that was measured
         self._lost_t: float | None = None
         self._reported: tuple[str, ...] = ()
         self._thread = threading.Thread(target=self._run, name="acquire", daemon=True)
@@ -224,6 +226,7 @@ class LslSource:
                 try:
                     self._receive(link)
                 finally:
+                    self._offset_s = link.offset_s or self._offset_s
                     self._link = None
                     link.close()
         except Exception as error:  # never a silent dead thread
@@ -272,7 +275,7 @@ class LslSource:
                 if self._agreed.source_id
                 else "It has no source_id to find it by."
             )
-            self._items.put(Lost(self._lost_t, f"The stream {name!r} {what}. {fix}"))
+            self._items.put(Lost(self._lost_t, f"The stream '{name}' {what}. {fix}"))
 
     def _say_back(self, now: float, *, reopened: bool) -> None:
         since = self.last_sample_t if self.last_sample_t is not None else self._lost_t
@@ -295,23 +298,32 @@ class LslSource:
             return known
         return [s for s in seen if s.source_id == self._agreed.source_id]
 
+    def _is_twin(self, seen: Seen) -> bool:
+        """Return whether this is another source with our source's id, perhaps on another head.
+
+        A restarted source is younger than the last sample; one that was there before is not it.
+        """
+        if seen.uid == self._uid or self.last_sample_t is None or self._offset_s is None:
+            return False
+        return seen.created_t + self._offset_s < self.last_sample_t - HEIR_S
+
     def _replaced(self) -> bool:
         """Return whether the stream now comes from a new outlet and not from the old one."""
-        same = self._same(look())
-        return bool(same) and all(s.uid != self._uid for s in same)
+        heirs = [s for s in self._same(look()) if not self._is_twin(s)]
+        return bool(heirs) and all(s.uid != self._uid for s in heirs)
 
     def _connect(self) -> _Link | None:
         """Look for the stream until it is there and as agreed; None when we are to stop."""
         for wait_s in _waits():
             same = self._same(look())
-            if len(same) > 1:
-                hosts = ", ".join(shown(s.host) for s in same)
-                self._say_changed(None, (f"{len(same)} streams carry its source_id, on {hosts}",))
-            elif same:
-                link = self._open(same[0])
+            heirs = [s for s in same if not self._is_twin(s)]
+            if len(heirs) == 1:
+                link = self._open(heirs[0])
                 if link is not None:
-                    self._uid = same[0].uid
+                    self._uid = heirs[0].uid
                     return link
+            elif same:
+                self._say_changed(None, (_twins_sentence(same, heirs),))
             else:
                 self._say_lost("is not on the network")
             if self._stop.wait(wait_s):
@@ -334,6 +346,13 @@ class LslSource:
             self._say_changed(spec, lines)
             return None
         return _open_link(seen)
+
+
+def _twins_sentence(same: Sequence[Seen], heirs: Sequence[Seen]) -> str:
+    hosts = ", ".join(sorted({shown(s.host) for s in same}))
+    if heirs:
+        return f"{len(same)} streams carry its source_id, on {hosts}"
+    return f"another stream carries its source_id and was there before it was lost, on {hosts}"
 
 
 class _Watch:
@@ -409,15 +428,20 @@ class MarkerSource:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        while not self._stop.is_set():
-            if self._clock.now() - self._looked_t > MARKER_LOOK_S:
-                self._connect()
-            for uid, (seen, link) in list(self._links.items()):
-                self._pull(uid, seen, link)
-            self._stop.wait(MARKER_PULL_S)
-        for _, link in self._links.values():
-            link.close()
-        self._links.clear()
+        try:
+            while not self._stop.is_set():
+                if self._clock.now() - self._looked_t > MARKER_LOOK_S:
+                    self._connect()
+                for uid, (seen, link) in list(self._links.items()):
+                    self._pull(uid, seen, link)
+                self._stop.wait(MARKER_PULL_S)
+        except Exception as error:  # never a silent dead thread
+            log.exception("receiving markers failed")
+            self._items.put(Lost(self._clock.now(), f"Receiving markers failed: {error}"))
+        finally:
+            for _, link in self._links.values():
+                link.close()
+            self._links.clear()
 
     def _connect(self) -> None:
         if len({seen.name for seen, _ in self._links.values()}) < len(self._names):
@@ -435,7 +459,7 @@ class MarkerSource:
         except RuntimeError:  # pylsl's LostError and InternalError
             del self._links[uid]
             link.close()
-            sentence = f"The marker stream {shown(seen.name)!r} is gone. Looking for it."
+            sentence = f"The marker stream '{shown(seen.name)}' is gone. Looking for it."
             self._items.put(Lost(self._clock.now(), sentence))
             return
         for values, t in zip(samples, stamps, strict=True):

@@ -76,7 +76,8 @@ class Seen:
     """A stream on the network.
 
     `columns` is None while the description is not known, and empty when there is none (or it is
-    broken or too long). `handle` is LSL's own object, for opening the stream.
+    broken or too long). `created_t` is when the outlet was made, by the LSL clock of its computer;
+    `handle` is LSL's own object, for opening the stream.
     """
 
     name: str
@@ -88,14 +89,15 @@ class Seen:
     n_channels: int
     dtype: str
     columns: tuple[Column, ...] | None = None
+    created_t: float = math.inf
     handle: Any = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:
         rate = f"{self.rate_hz:g} Hz" if self.rate_hz else "irregular rate"
         return (
-            f"{shown(self.name)!r}, type {shown(self.stype)!r}, source_id "
-            f"{shown(self.source_id)!r}, {self.n_channels} x {self.dtype}, {rate}, "
-            f"on {shown(self.host)!r}"
+            f"'{shown(self.name)}', type '{shown(self.stype)}', source_id "
+            f"'{shown(self.source_id)}', {self.n_channels} x {self.dtype}, {rate}, "
+            f"on '{shown(self.host)}'"
         )
 
 
@@ -244,8 +246,8 @@ def _unit_problems(kinds: Sequence[str], units: Sequence[str]) -> list[str]:
     if missing:
         problems.append(f"No unit is declared for {_numbers(missing)}.")
     if unknown:
-        some = sorted({shown(units[i], 16) for i in unknown})[:4]
-        problems.append(f"Unknown unit {', '.join(map(repr, some))} of {_numbers(unknown)}.")
+        some = sorted({f"'{shown(units[i], 16)}'" for i in unknown})[:4]
+        problems.append(f"Unknown unit {', '.join(some)} of {_numbers(unknown)}.")
     return problems
 
 
@@ -265,7 +267,7 @@ def describe(stream: Seen, choice: Choice | None = None) -> StreamSpec:
         String or irregular stream, impossible rate, missing labels or units, or something the
         room says does not fit.
     """
-    who = f"The stream {shown(stream.name)!r} on {shown(stream.host)!r} cannot be used."
+    who = f"The stream '{shown(stream.name)}' on '{shown(stream.host)}' cannot be used."
     basic = _basic_problems(stream)
     if basic:
         raise StreamError(f"{who} {' '.join(basic)}", "Choose another stream in the room.")
@@ -360,7 +362,7 @@ def _kinds(stream: Seen) -> list[str]:
 def renamed(spec: StreamSpec) -> tuple[str, ...]:
     """Return one sentence for each channel whose label was cleaned (nothing in silence)."""
     return tuple(
-        f"{shown(c.label)!r} is used as {c.name}."
+        f"'{shown(c.label)}' is used as {c.name}."
         for c in spec.channels
         if c.label and c.label != c.name
     )
@@ -380,7 +382,7 @@ def found(streams: Sequence[Seen]) -> tuple[Found, ...]:
 def _problems(stream: Seen, streams: Sequence[Seen]) -> list[str]:
     problems = _basic_problems(stream)
     if stream.stype.casefold() != "eeg":
-        problems.append(f"Its type is {shown(stream.stype)!r}, not 'EEG'.")
+        problems.append(f"Its type is '{shown(stream.stype)}', not 'EEG'.")
     if not stream.source_id:
         problems.append("It has no source_id: once lost, it cannot be recognised again.")
     twins = [s for s in streams if _identity(s) == _identity(stream) and s.uid != stream.uid]

@@ -22,7 +22,9 @@ __all__ = ["columns_of", "look", "misfits", "resolve"]
 log = logging.getLogger(__name__)
 
 # Timing and size, and why.
-SCAN_S = 1.0  # one round of questions; below 0.5 s only some of the outlets answer
+# LSL asks by multicast at once and each known peer only after 0.5 s: on one computer, looks of
+# 0.5 s saw one to two of four outlets, looks of 0.6 s all of them.
+SCAN_S = 1.0
 DESCRIBE_S = 3.0  # for a description over the network
 MAX_STREAMS = 256  # more is no laboratory but an attack or an accident
 LISTED = 20  # streams in an error message
@@ -48,6 +50,7 @@ def _seen(info: Any) -> Seen:
         rate_hz=float(info.nominal_srate()),
         n_channels=int(info.channel_count()),
         dtype=_NUMPY_NAMES.get(info.channel_format(), "undefined"),
+        created_t=float(info.created_at()),
         handle=info,
     )
 
@@ -122,8 +125,7 @@ def resolve(choice: Choice, timeout_s: float = 5.0) -> StreamSpec:
     seen: dict[str, Seen] = {}
     settled = False
     while True:
-        left_s = deadline - time.monotonic()
-        seen.update((s.uid, s) for s in look(min(SCAN_S, max(left_s, 0.5))))
+        seen.update((s.uid, s) for s in look(SCAN_S))
         fitting = [s for s in seen.values() if not misfits(s, choice)]
         if fitting and settled:
             break
