@@ -42,6 +42,7 @@ HELD = (
     "window",
     "transport",
     "disk",
+    "rate",
     "paused",
     "operator",
     "sound",

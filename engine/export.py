@@ -91,7 +91,8 @@ def export_bids(
     keep_dates : bool
         Whether the date of the session may be kept.
     keep_texts : bool
-        Whether notes and reasons typed by the operator may stay in the copy of the recording.
+        Whether the operator's notes and reasons, and the answers to the screening before the
+        session, may stay in the copy of the recording.
     name, authors, licence
         For a new ``dataset_description.json``.
 
@@ -448,8 +449,12 @@ def _sidecar(path: Path, source: Recording, labels: _Labels) -> None:
         "TriggerChannelCount": kinds.count("TRIG"),
     }
     side.setdefault("PowerLineFrequency", "n/a")
-    if isinstance(versions, Mapping) and versions:
-        side["SoftwareVersions"] = "; ".join(f"{k} {v}" for k, v in versions.items())
+    every = {"neuroloop": _at(header, "neuroloop"), **(versions or {})}
+    said_versions = "; ".join(f"{k} {v}" for k, v in every.items() if v)
+    if said_versions:
+        side["SoftwareVersions"] = said_versions
+    if _at(header, "test_session"):
+        side["TestSession"] = True
     instructions = [text for text in dict.fromkeys(said) if text and text != "None"]
     if instructions:
         side["Instructions"] = " / ".join(instructions)
@@ -546,6 +551,8 @@ def _copy(source: Recording, target: Path, *, keep_dates: bool, keep_texts: bool
         if stream == "inputs" and value.get("input") == "command":
             value["text"] = ""
         if stream == "events" and isinstance(value.get("data"), dict):
+            if value["kind"] == "screening":  # answers about the person's health
+                value["data"] = {}
             paused = value["kind"] == "hold" and value["data"].get("cause") == "paused"
             free = {"text", "reason"} if value["kind"] in _TYPED else set()
             free |= {"sentence"} if paused else set()

@@ -52,7 +52,9 @@ HEADER = {
     "protocol": {"name": "faa_2", "title": "Raise left-frontal activation"},
     "mains_hz": 50,
     "client": "secret-client",
-    "versions": {"neuroloop": "0.1.0"},
+    "neuroloop": "0.1.0",
+    "versions": {"numpy": "2.0"},
+    "test_session": True,
     "room": {"record": {"folder": "/home/secret"}},
 }
 
@@ -106,6 +108,7 @@ def write(path: Path, spec: StreamSpec = SPEC, n: int = 2000) -> Path:
                 )
             )
         for event in (
+            Event(499, 0, "screening", {"epilepsy": "secret answer"}),
             Event(500, 0, "phase_begin", {"kind": "baseline", "eyes": "closed", "name": "ec"}),
             Event(505, 500, "phase_end", {}),
             Event(505, 500, "phase_begin", {"kind": "train", "name": "t1", "say": "Let\tit grow."}),
@@ -205,7 +208,8 @@ def test_the_tables_say_what_the_recording_knows(recording: Path, tmp_path: Path
     assert side["PowerLineFrequency"] == 50
     assert side["RecordingType"] == "discontinuous"
     assert side["MissingSamples"] == 200
-    assert side["SoftwareVersions"] == "neuroloop 0.1.0"
+    assert side["SoftwareVersions"] == "neuroloop 0.1.0; numpy 2.0"
+    assert side["TestSession"] is True
     made = tmp_path / "bids" / "derivatives" / "neuroloop" / "sub-A1b2" / "eeg"
     features = table(made / f"{stem}_desc-features_events.tsv")
     assert features[1]["alpha"] == "11.5"
