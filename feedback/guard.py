@@ -205,6 +205,7 @@ class FlashGuard:
         self._mean_left = MEAN_BURST
         self._area_left: Float32 = np.full((ROWS, COLS), AREA_BURST, dtype=np.float32)
         self._last_bits = 0
+        self._judged: tuple[Rgb | None, Float32] = (None, np.zeros((ROWS, COLS, 3), np.float32))
         self.interventions = 0
         self.log: deque[Intervention] = deque(maxlen=1000)
 
@@ -218,7 +219,9 @@ class FlashGuard:
         t : float
             Seconds, never decreasing.
         """
-        bits = self._breaks(_cells(rgb), t)
+        cells = _cells(rgb)
+        self._judged = (rgb, cells)
+        bits = self._breaks(cells, t)
         verdict = Verdict()
         if bits:
             previous = self._shown if self._shown is not None else np.zeros_like(rgb)
@@ -233,7 +236,11 @@ class FlashGuard:
 
     def commit(self, rgb: Rgb, t: float) -> None:
         """Take note of the frame that was really shown at `t`."""
-        lum = np.asarray(_cells(rgb) @ WEIGHTS, dtype=np.float32)
+        judged, cells = self._judged
+        if judged is not rgb:
+            cells = _cells(rgb)
+        self._judged = (None, cells)  # so that an array drawn into anew is looked at anew
+        lum = np.asarray(cells @ WEIGHTS, dtype=np.float32)
         change = lum - self._lum
         dt = self._elapsed(t)
         # The mean may owe (rounding of the blend), so the limit holds exactly in the long run.
@@ -385,6 +392,10 @@ class SoundGuard:
         self.interventions = 0
         self._fade_in = 1.0  # 0..1, after a block that was no sound
         self._last: Float = np.zeros(2)
+
+    def restart(self) -> None:
+        """Fade in again over 20 ms: the device ran dry, and what follows begins from silence."""
+        self._fade_in = 0.0
 
     def process(self, block: NDArray[Any], volume: float) -> tuple[Float32, int]:
         """Return the block as it may be played, and `LOUD` when it had to be changed.

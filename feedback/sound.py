@@ -301,6 +301,7 @@ class Speaker:
             if not self._channel.get_busy():
                 if self._thread is not None:
                     self.starved += 1
+                    self.synth.guard.restart()
                 self._channel.play(self._next())
             if self._channel.get_queue() is None:
                 self._channel.queue(self._next())

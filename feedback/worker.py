@@ -72,7 +72,7 @@ class WindowSpec:
     language : str
         Of the window's own words.
     reduced_motion : bool
-        Half as much glow and slower changes.
+        Half as much glow.
     test_session : bool
         Every screen says TEST SESSION.
     rate_hz : float

@@ -356,6 +356,26 @@ def test_volume_rises_by_six_db_per_second_and_falls_in_a_ramp() -> None:
     assert np.abs(np.diff(quieter[:, 0])).max() <= 0.2 / (0.020 * 44100)
 
 
+def test_after_the_device_ran_dry_sound_fades_in() -> None:
+    guard = SoundGuard(0.25)
+    guard.process(np.ones((100, 2)), 1.0)
+    guard.restart()
+    out, bits = guard.process(np.ones((2048, 2)), 1.0)
+    assert bits == 0
+    assert np.abs(np.diff(out[:, 0], prepend=0.0)).max() <= 0.25 / (0.019 * 44100)
+    assert out[-1, 0] == pytest.approx(0.25)
+
+
+def test_a_frame_drawn_into_again_is_looked_at_again() -> None:
+    guard = FlashGuard(slope=False)
+    frame = full(0)
+    for i in range(FPS):
+        frame[:] = 255 if (i // 6) % 2 else 0
+        guard.judge(frame, i / FPS)
+        guard.commit(frame, i / FPS)
+    assert guard.flashes(1.0) >= 3
+
+
 def test_a_volume_that_is_no_number_is_silence() -> None:
     out, _ = SoundGuard(0.25).process(sine(100), float("nan"))
     assert not out.any()
