@@ -13,6 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.signal import butter, iirnotch, sosfilt, sosfilt_zi, tf2sos
 
+try:
+    from scipy.signal._sosfilt import _sosfilt
+except ImportError:  # another SciPy: the public function gives the same numbers, only slower
+    _sosfilt = None
+
 from engine.frames import Bool, Float, Quality, StreamSpec, frozen
 from engine.montage import find_site
 from engine.reference import Montage, rereference
@@ -43,6 +48,10 @@ STEP_MEMORY_S = 10.0
 STEP_MIN_DIFFS = 50
 CLIPPED_MIN_UV = 150.0  # three equal samples mean clipping only far from the mean
 NOTCH_Q = 30.0
+
+# Plain numbers: flag algebra of Python's enums is slow.
+_FLAT, _RAIL, _NAN = int(Quality.FLAT), int(Quality.RAIL), int(Quality.NAN)
+_STEP, _MARKED = int(Quality.STEP), int(Quality.MARKED)
 
 Resets = tuple[tuple[int, Bool], ...]
 
@@ -115,6 +124,21 @@ def settle_samples(sos: np.ndarray, rate_hz: float, share: float = 1e-3) -> int:
     return int(np.searchsorted(energy, (1.0 - share) * energy[-1])) + 1
 
 
+def _run_sos(sos: np.ndarray, x: Float, zi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what ``sosfilt(sos, x, axis=0, zi=zi)`` returns, bit for bit.
+
+    SciPy's checks and axis moving take ten times as long as filtering a live chunk of eight
+    samples, a dozen times per chunk; its compiled loop is therefore called directly.
+    """
+    if _sosfilt is None or not x.size:
+        y, zi = sosfilt(sos, x, axis=0, zi=zi)
+        return y, zi
+    rows = np.array(x.T, dtype=sos.dtype, order="C")
+    state = np.array(zi.transpose(2, 0, 1), order="C")
+    _sosfilt(sos, rows, state)
+    return rows.T, state.transpose(1, 2, 0)
+
+
 def carried_sos(
     sos: np.ndarray,
     x: Float,
@@ -143,18 +167,17 @@ def carried_sos(
         Output and new state.
     """
     if not resets:
-        y, zi = sosfilt(sos, x, axis=0, zi=zi)
-        return y, zi
+        return _run_sos(sos, x, zi)
     zi = zi.copy()
     parts = []
     at = 0
     for row, mask in resets:
         if row > at:
-            y, zi = sosfilt(sos, x[at:row], axis=0, zi=zi)
+            y, zi = _run_sos(sos, x[at:row], zi)
             parts.append(y)
             at = row
         zi[:, :, mask] = 0.0 if start is None else start[:, :, None] * x[row, mask]
-    y, zi = sosfilt(sos, x[at:], axis=0, zi=zi)
+    y, zi = _run_sos(sos, x[at:], zi)
     parts.append(y)
     return np.concatenate(parts), zi
 
@@ -244,14 +267,14 @@ class Conditioner:
         finite = np.isfinite(x)
         if not finite.all():
             x = x.copy()
-            flags[~finite] |= Quality.NAN
+            flags[~finite] |= _NAN
             rows = np.where(finite, np.arange(1, len(x) + 1)[:, None], 0)
             np.maximum.accumulate(rows, axis=0, out=rows)
             padded = np.concatenate([self._last[None], np.where(finite, x, 0.0)])
             x = np.take_along_axis(padded, rows, axis=0)
         limit = self.settings.range_uv
         if len(x) and max(x.max(), -x.min()) >= limit:
-            flags[np.abs(x) >= limit] |= Quality.RAIL
+            flags[np.abs(x) >= limit] |= _RAIL
             x = np.clip(x, -limit, limit)
         if len(x):
             self._last = x[-1].copy()
@@ -271,11 +294,17 @@ class Conditioner:
         self._fresh = False
         self._last_ref = referenced[-1].copy()
         jumped = np.abs(diff) > self._step_limit
-        rows = np.flatnonzero(jumped.any(axis=1))
+        calm = ~jumped.any(axis=1)
+        if self._decimate > 1:
+            kept = calm & (np.arange(seq, seq + len(diff)) % self._decimate == 0)
+        else:
+            kept = calm
+        self._diffs.push(diff[kept])
+        if calm.all():
+            return first
         for k, column in enumerate(self._at):
-            flags[jumped[:, k], column] |= Quality.STEP
-        kept = np.arange(seq, seq + len(diff)) % self._decimate == 0
-        self._diffs.push(diff[kept & ~jumped.any(axis=1)])
+            flags[jumped[:, k], column] |= _STEP
+        rows = np.flatnonzero(~calm)
         return first + tuple((int(r), jumped[r]) for r in rows if r or not first)
 
     def _clipped(self, x: Float, y: Float, flags: np.ndarray) -> None:
@@ -288,20 +317,27 @@ class Conditioner:
         if same.any():
             for k, column in enumerate(self._at):
                 far = np.abs(y[:, k]) > CLIPPED_MIN_UV
-                flags[same[:, column] & far, column] |= Quality.RAIL
+                flags[same[:, column] & far, column] |= _RAIL
 
     def _linger(self, seq: int, site_flags: np.ndarray) -> None:
         """Keep a flat or railed site flagged until it was clean for `RECOVER_S`."""
-        n = len(site_flags)
+        railed_now = (site_flags & _RAIL).any()
+        if not railed_now and self._fine(seq):
+            return
         for k, column in enumerate(self._at):
-            railed = np.flatnonzero(site_flags[:, k] & Quality.RAIL)
-            site_flags[: max(0, self._rail_until[column] - seq + 1), k] |= Quality.RAIL
+            railed = np.flatnonzero(site_flags[:, k] & _RAIL)
+            site_flags[: max(0, self._rail_until[column] - seq + 1), k] |= _RAIL
             if len(railed):  # a segment is far shorter than RECOVER_S
-                site_flags[railed[0] :, k] |= Quality.RAIL
+                site_flags[railed[0] :, k] |= _RAIL
                 self._rail_until[column] = seq + int(railed[-1]) + self._recover
-            site_flags[: max(0, self._flat_until[column] - seq + 1), k] |= Quality.FLAT
-            if n and not self.good[column]:
-                site_flags[:, k] |= Quality.MARKED
+            site_flags[: max(0, self._flat_until[column] - seq + 1), k] |= _FLAT
+            if not self.good[column]:
+                site_flags[:, k] |= _MARKED
+
+    def _fine(self, seq: int) -> bool:
+        """Return whether no column is flat, railed or marked at `seq`."""
+        until = max(self._rail_until.max(), self._flat_until.max())
+        return bool(until < seq and self.good.all())
 
     def _housekeeping(self, seq: int) -> None:
         """Once per beat: flat channels, and each site's own step limit."""

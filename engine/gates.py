@@ -11,7 +11,7 @@ amplitude  max |x|, 1-40 Hz, per site            > 100 µV (eyes closed 250 µV)
                                                  median + 6 robust SD of this)
 blink      range within 400 ms, 0.5-5 Hz, at     > 75 µV; after a baseline        500 ms
            Fp1, Fp2, EOG                         > max(75 µV, the same)
-muscle     RMS 30-45 Hz and 45-65 Hz without     > 10 µV; after a baseline        500 ms
+muscle     RMS 30-45 Hz and 45-65 Hz without     > 15 µV; after a baseline        500 ms
            mains, 0.1 s                          > median + 4 x 1.4826 MAD
 step       a jump between two samples            see `engine.condition`           1 s
 flat, rail flags of `engine.condition`           at a site in use                 5 s clean
@@ -25,7 +25,8 @@ re-gated once with them (`Gates.relearn`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.signal import butter, iirnotch, sosfilt_zi, tf2sos
@@ -40,7 +41,9 @@ AMPLITUDE_UV = 100.0
 AMPLITUDE_EYES_CLOSED_UV = 250.0
 BLINK_UV = 75.0
 BLINK_WINDOW_S = 0.4
-MUSCLE_UV = 10.0
+# 10 µV [design default] would gate 26 % of a still person's eyes-closed EEG (EEGBCI S001R02 and
+# S002R02 at O1, Oz, O2 as recorded, 99th percentile 9-13 µV): strong alpha has its own overtones.
+MUSCLE_UV = 15.0
 MUSCLE_MEAN_S = 0.1
 ROBUST_SD = 6.0
 MUSCLE_ROBUST_SD = 4.0
@@ -50,6 +53,17 @@ BLINK_BEFORE_S = 0.1
 MIN_POINTS = 50  # fewer baseline points teach nothing
 MUSCLE_MIN_RATE_HZ = 100.0  # below, no band of muscle is left to look at
 HIGH_MUSCLE_MIN_RATE_HZ = 200.0
+
+# Plain numbers: flag algebra of Python's enums is slow.
+_STEP, _NAN, _WARMUP = int(Gate.STEP), int(Gate.NAN), int(Gate.WARMUP)
+_QUALITY_STEP, _QUALITY_NAN = int(Quality.STEP), int(Quality.NAN)
+_AT_ONCE = (
+    (int(Quality.FLAT), int(Gate.FLAT)),
+    (int(Quality.RAIL), int(Gate.RAIL)),
+    (int(Quality.MARKED), int(Gate.MARKED)),
+)
+_GATES: dict[int, Gate] = {}
+_ZERO = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +120,26 @@ class GatePoint:
     warm_from: tuple[int, ...]
 
 
-@dataclass
-class _Freeze:
-    """Until which grid index each gate stays closed."""
+def _per_hop(
+    reduce: np.ufunc, rows: np.ndarray, grid: np.ndarray, carried: np.ndarray, nothing: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reduce the rows since the previous grid point, for every grid point of a segment.
 
-    until: dict[Gate, int] = field(default_factory=dict)
+    Returns
+    -------
+    at_grid : ndarray, shape (n_grid, n_columns)
+    carried : ndarray, shape (n_columns,)
+        What is left after the last grid point, for the next segment.
+    """
+    if not len(grid):
+        return np.empty((0, rows.shape[1]), rows.dtype), reduce(carried, reduce.reduce(rows))
+    starts = np.concatenate([_ZERO, grid + 1])
+    whole = int(starts[-1]) == len(rows)
+    out = reduce.reduceat(rows, starts[:-1] if whole else starts, axis=0)
+    out[0] = reduce(carried, out[0])
+    if whole:
+        return out, np.full(rows.shape[1], nothing, rows.dtype)
+    return out[:-1], out[-1]
 
 
 class Gates:
@@ -156,11 +185,14 @@ class Gates:
             (Gate.MUSCLE, slice(n_a + n_b, None), s.muscle),
         )
         self._after = {
-            gate: self._points(AFTER_S if rule.after_s is None else rule.after_s)
+            int(gate): self._points(AFTER_S if rule.after_s is None else rule.after_s)
             for gate, _, rule in self._plan
         }
         step_after = STEP_AFTER_S if s.step.after_s is None else s.step.after_s
-        self._after[Gate.STEP] = self._points(step_after)
+        self._after[_STEP] = self._points(step_after)
+        self._settle_points = math.ceil(self.settle / s.hop)
+        self._until: dict[int, int] = {}  # until which grid index each gate stays closed
+        self._judged: tuple[Any, Any, Any] = (None, None, ())
         self._needed = list(s.needed)
         self._step_at = list(s.step.sites) if s.step.on else []
         self.restart()
@@ -203,62 +235,54 @@ class Gates:
         self._hop_max = np.full(n_a, -np.inf)
         self._slow_max = np.full(n_b, -np.inf)
         self._slow_min = np.full(n_b, np.inf)
-        self._ranges: list[tuple[Float, Float]] = []
-        self._hop_flags = np.zeros(0, np.int64)
+        self._tops = np.empty((0, n_b))  # per hop, over the blink window
+        self._lows = np.empty((0, n_b))
+        self._hop_flags: np.ndarray = np.zeros((), np.int64)
         self._warm_from = -1  # sample index of the last restart of a needed site
-        if not hasattr(self, "_freeze"):
-            self._freeze = _Freeze()
 
     # -------------------------------------------------------------- measure
 
     def measure(self, c: Conditioned) -> GatePoint:
         """Return what the gates see at the grid points of one segment."""
-        n = len(c.uv)
-        metrics = np.empty((len(c.grid), self.n_metrics))
-        if self._hop_flags.shape != (c.flags.shape[1],):
-            self._hop_flags = np.zeros(c.flags.shape[1], np.int64)
-        flags = np.empty((len(c.grid), c.flags.shape[1]), np.int64)
+        grid = c.grid
+        broad, self._hop_max = _per_hop(
+            np.maximum, np.abs(self._filter_broad(c)), grid, self._hop_max, -np.inf
+        )
+        slow = self._filter_slow(c)
+        top, self._slow_max = _per_hop(np.maximum, slow, grid, self._slow_max, -np.inf)
+        low, self._slow_min = _per_hop(np.minimum, slow, grid, self._slow_min, np.inf)
+        flags, self._hop_flags = _per_hop(np.bitwise_or, c.flags, grid, self._hop_flags, 0)
+        metrics = np.empty((len(grid), self.n_metrics))
+        n_a, n_b = len(self._amplitude_at), len(self._blink_at)
+        metrics[:, :n_a] = broad
+        if n_b and len(grid):
+            metrics[:, n_a : n_a + n_b] = self._reach(top, low)
+        metrics[:, n_a + n_b :] = np.sqrt(self._filter_muscle(c))
+        return GatePoint(frozen(metrics), frozen(flags), self._warm(c))
+
+    def _reach(self, top: Float, low: Float) -> Float:
+        """Return the range over the blink window, given every new hop's extremes."""
+        top = np.concatenate([self._tops, top])
+        low = np.concatenate([self._lows, low])
+        new = range(len(self._tops) + 1, len(top) + 1)
+        windows = [slice(max(0, end - self._window), end) for end in new]
+        reach = [top[w].max(axis=0) - low[w].min(axis=0) for w in windows]
+        self._tops, self._lows = top[-self._window :], low[-self._window :]
+        return np.array(reach)
+
+    def _warm(self, c: Conditioned) -> tuple[int, ...]:
+        """Return, per grid point, the sample at which a needed site last started anew."""
         if self._warm_from < 0:
             self._warm_from = c.seq
         anew = [row for row, mask in c.resets if mask[self._needed].any()]
         warm_from = []
-        broad = self._filter_broad(c)
-        slow = self._filter_slow(c)
-        muscle = self._filter_muscle(c)
-        n_a, n_b = len(self._amplitude_at), len(self._blink_at)
-        at = 0
-        for g, row in enumerate(c.grid):
-            end = int(row) + 1
-            while anew and anew[0] < end:
+        for row in c.grid.tolist():
+            while anew and anew[0] <= row:
                 self._warm_from = c.seq + anew.pop(0)
             warm_from.append(self._warm_from)
-            self._gather(broad[at:end], slow[at:end], c.flags[at:end])
-            self._ranges.append((self._slow_max, self._slow_min))
-            del self._ranges[: -self._window]
-            metrics[g, :n_a] = self._hop_max
-            if n_b:
-                top = np.max([r[0] for r in self._ranges], axis=0)
-                metrics[g, n_a : n_a + n_b] = top - np.min([r[1] for r in self._ranges], axis=0)
-            metrics[g, n_a + n_b :] = np.sqrt(muscle[g])
-            flags[g] = self._hop_flags
-            self._hop_max = np.full(n_a, -np.inf)
-            self._slow_max = np.full(n_b, -np.inf)
-            self._slow_min = np.full(n_b, np.inf)
-            self._hop_flags = np.zeros_like(self._hop_flags)
-            at = end
-        if at < n:
-            self._gather(broad[at:], slow[at:], c.flags[at:])
         if anew:
             self._warm_from = c.seq + anew[-1]
-        return GatePoint(frozen(metrics), frozen(flags), tuple(warm_from))
-
-    def _gather(self, broad: Float, slow: Float, flags: np.ndarray) -> None:
-        if broad.shape[1]:
-            self._hop_max = np.maximum(self._hop_max, np.abs(broad).max(axis=0))
-        if slow.shape[1]:
-            self._slow_max = np.maximum(self._slow_max, slow.max(axis=0))
-            self._slow_min = np.minimum(self._slow_min, slow.min(axis=0))
-        self._hop_flags = self._hop_flags | np.bitwise_or.reduce(flags, axis=0)
+        return tuple(warm_from)
 
     @staticmethod
     def _at(c: Conditioned, sites: list[int]) -> tuple[tuple[int, Bool], ...]:
@@ -304,40 +328,50 @@ class Gates:
 
     def decide(self, seq: int, seen: GatePoint, g: int) -> Gate:
         """Return why grid point `g` of `seen`, at sample `seq`, is gated; start freezes."""
-        metrics, flags = seen.metrics[g], seen.flags[g]
+        if self._judged[0] is not seen or self._judged[1] is not self.limits:
+            self._judged = (seen, self.limits, self._judge(seen))
+        hits, bits, stepped = self._judged[2][g]
         index = seq // self.settings.hop
-        until = self._freeze.until
+        until = self._until
+        gate = 0
         if seq < seen.warm_from[g] + self.settle:
-            gate = Gate.WARMUP
+            gate = _WARMUP
         else:
-            gate = Gate.OPEN
-            over = metrics > self.limits.limits
-            if over.any():
-                for kind, where, _ in self._plan:
-                    if over[where].any():
-                        until[kind] = index + self._after[kind]
-        bits = int(np.bitwise_or.reduce(flags[self._needed])) if self._needed else 0
-        if self._step_at and int(np.bitwise_or.reduce(flags[self._step_at])) & Quality.STEP:
-            until[Gate.STEP] = index + self._after[Gate.STEP]
-        if bits & Quality.NAN:
-            settle = math.ceil(self.settle / self.settings.hop)
-            until[Gate.NAN] = index + settle
-        if bits & Quality.FLAT:
-            gate |= Gate.FLAT
-        if bits & Quality.RAIL:
-            gate |= Gate.RAIL
-        if bits & Quality.MARKED:
-            gate |= Gate.MARKED
+            for kind in hits:
+                until[kind] = index + self._after[kind]
+        if stepped:
+            until[_STEP] = index + self._after[_STEP]
+        if bits & _QUALITY_NAN:
+            until[_NAN] = index + self._settle_points
+        for quality, kind in _AT_ONCE:
+            if bits & quality:
+                gate |= kind
         for kind, last in until.items():
             if index <= last:
                 gate |= kind
-        return gate
+        found = _GATES.get(gate)
+        if found is None:
+            found = _GATES[gate] = Gate(gate)
+        return found
+
+    def _judge(self, seen: GatePoint) -> list[tuple[tuple[int, ...], int, bool]]:
+        """Return per grid point: gates hit, quality bits of needed sites, whether one jumped."""
+        over = seen.metrics > self.limits.limits
+        hit = set(np.flatnonzero(over.any(axis=1)).tolist())
+        bits = np.bitwise_or.reduce(seen.flags[:, self._needed], axis=1).tolist()
+        steps = np.bitwise_or.reduce(seen.flags[:, self._step_at], axis=1).tolist()
+        out = []
+        for g in range(len(over)):
+            hits: tuple[int, ...] = ()
+            if g in hit:
+                hits = tuple(int(kind) for kind, where, _ in self._plan if over[g, where].any())
+            out.append((hits, bits[g], bool(steps[g] & _QUALITY_STEP)))
+        return out
 
     def gap(self, next_seq: int) -> None:
         """Samples are missing before `next_seq`: everything must fill anew."""
         self.restart()
-        index = next_seq // self.settings.hop
-        self._freeze.until[Gate.GAP] = index + math.ceil(self.settle / self.settings.hop)
+        self._until[int(Gate.GAP)] = next_seq // self.settings.hop + self._settle_points
 
     # -------------------------------------------------------------- learn
 
@@ -380,7 +414,7 @@ class Gates:
             hits = np.flatnonzero((metrics[:, where] > limits[where]).any(axis=1))
             before = self._points(BLINK_BEFORE_S) if gate is Gate.BLINK else 0
             for h in hits:
-                keep[max(0, h - before) : h + self._after[gate] + 1] = False
+                keep[max(0, h - before) : h + self._after[int(gate)] + 1] = False
         return learned, keep
 
     def apply(self, limits: GateLimits) -> None:

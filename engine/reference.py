@@ -212,8 +212,9 @@ def rereference(uv: Float, montage: Montage, good: Bool) -> Float:
     """
     out = uv[:, list(montage.sites)].copy()
     means: dict[tuple[int, ...], Float] = {}
+    every = bool(good.all())
     for k, all_of in enumerate(montage.subtract):
-        of = tuple(i for i in all_of if good[i])
+        of = all_of if every else tuple(i for i in all_of if good[i])
         if not of:
             continue
         if of not in means:
