@@ -2,7 +2,7 @@
 
 NeuroloopError            exit code   what it means
 ├── InputError            2           something a person wrote or chose is wrong
-│   ├── YamlError         2           a protocol or room file; carries every problem at file:line:column
+│   ├── YamlError         2           a protocol or room file; every problem at file:line:column
 │   ├── FileError         2           a recording or EEG file cannot be read or written
 │   └── MontageError      2           the stream lacks a site, unit or rate that the protocol needs
 ├── StreamError           3           nothing suitable on the network, or it changed
@@ -102,7 +102,7 @@ class RecordingError(RunError):
     """The recording could not be written, or is damaged."""
 
 
-class SafetyStop(NeuroloopError):
+class SafetyStop(NeuroloopError):  # noqa: N818 - it is a decision, not an error
     """A safety rule forbade or ended the session."""
 
     exit_code = 4

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.frames import CommandKind
+from engine.frames import CommandKind, PhaseKind
 from engine.status import Prompt, Status, clean, with_unit
 
 __all__ = ["Keys", "Order"]
@@ -16,6 +16,7 @@ _CONFIRM_S = 3.0  # long enough to press again, short enough to forget a slip
 _STEP = 0.05  # one press of + or -
 _SAID_S = 4.0  # an answer to a key stays this long over the list of keys
 _LONGEST = 400  # characters of a note
+_BEFORE_START = (PhaseKind.IDLE, PhaseKind.CHECK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,9 @@ class Keys:
             self._stop_until_s = now_s + _CONFIRM_S
             return ()
         self._stop_until_s = -math.inf  # any other key takes the question back
+        if key == "enter":
+            waiting = self._status is None or self._status.state in _BEFORE_START
+            return (Order("start"),) if waiting else ()
         return self._normal(key.lower())
 
     def _normal(self, key: str) -> tuple[Order, ...]:

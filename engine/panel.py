@@ -34,6 +34,7 @@ _KEYS = (
     ("?", "help"),
 )
 _HELP = (
+    ("Enter", "Start the session once the check has passed, or start it all the same."),
     ("p", "Pause; press again to resume. The person's screen goes neutral."),
     ("k", "Skip the rest of this block and go on to the next step."),
     ("s, Esc", "Stop the session. Press twice within 3 seconds. The recording is kept."),

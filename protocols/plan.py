@@ -19,8 +19,9 @@ READY_S = 5.0  # time to read one sentence and settle
 SHORT_SHARE = 0.92  # of the asked time; gates extend training blocks by up to 20 %
 SHORTEST_READY_S = 0.6
 SHORTEST_BLOCK_S = 2.0
+SHORTEST_REST_S = 1.2
 SHORTEST_CLEAN_S = 10.0
-BASELINE_MARGIN = 1.3  # so that a few blinks do not make the baseline repeat
+BASELINE_MARGIN = 1.6  # so that a few blinks do not make the baseline repeat
 
 _RESTING = {
     "open": "Look at the middle of the screen, sit still and let your thoughts come and go.",
@@ -134,7 +135,8 @@ def _least(phase: Phase) -> float:
         return min(phase.lasts_s, SHORTEST_READY_S)
     if phase.learn:
         return BASELINE_MARGIN * _clean(phase, 0.0)
-    return min(phase.lasts_s, SHORTEST_BLOCK_S)
+    rest = phase.kind is PhaseKind.REST
+    return min(phase.lasts_s, SHORTEST_REST_S if rest else SHORTEST_BLOCK_S)
 
 
 def _shortened(phases: tuple[Phase, ...], short_s: float) -> tuple[Phase, ...]:

@@ -13,7 +13,14 @@ from engine.features import FEATURES
 from engine.frames import Phase, PhaseKind
 from protocols.load import library, load
 from protocols.model import Protocol
-from protocols.plan import READY_S, SHORTEST_CLEAN_S, expand, shortest_s, total_s
+from protocols.plan import (
+    BASELINE_MARGIN,
+    READY_S,
+    SHORTEST_CLEAN_S,
+    expand,
+    shortest_s,
+    total_s,
+)
 
 LIBRARY = {name: load(name, FEATURES).protocol for name in library()}
 
@@ -83,8 +90,10 @@ def _check_short(plan: tuple[Phase, ...], short_s: float) -> None:
             assert 0.6 - 1e-9 <= phase.lasts_s <= READY_S
         if phase.learn:
             assert phase.needs_clean_s >= SHORTEST_CLEAN_S
-            assert phase.lasts_s >= 1.3 * phase.needs_clean_s - 1e-9
-        elif phase.kind.name in ("TRAIN", "REST", "TRANSFER", "POST"):
+            assert phase.lasts_s >= BASELINE_MARGIN * phase.needs_clean_s - 1e-9
+        elif phase.kind is PhaseKind.REST:
+            assert phase.lasts_s >= 1.2 - 1e-9
+        elif phase.kind.name in ("TRAIN", "TRANSFER", "POST"):
             assert phase.lasts_s >= 2.0 - 1e-9
 
 
