@@ -60,6 +60,8 @@ _STYLE = {
     "path.simplify": True,
 }
 
+_UNFIT = ("Cc", "Cf", "Cs", "Co", "Cn")  # characters that no font shows
+
 
 def unit_words(unit: str) -> str:
     """Return a unit as people write it: ``µV²``, ``µV``, or nothing."""
@@ -68,9 +70,7 @@ def unit_words(unit: str) -> str:
 
 def _plain(text: str) -> str:
     """Return `text` without characters that no font or XML knows what to do with."""
-    return "".join(
-        "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn") else c for c in text
-    )
+    return "".join("\ufffd" if c != "\n" and unicodedata.category(c) in _UNFIT else c for c in text)
 
 
 def _number(x: float) -> str:
@@ -218,7 +218,8 @@ def rates_by_block(learned: Learned, title: str, said: str) -> str:
             for bar, value in zip(drawn, values, strict=True):
                 middle = bar.get_x() + bar.get_width() / 2
                 axes.annotate(f"{value:.0f}", (middle, value), (0, 2), ha="center", fontsize=8,
-                              textcoords="offset points")  # fmt: skip
+                              textcoords="offset points", zorder=5,
+                              bbox={"fc": "white", "ec": "none", "pad": 0.4})  # fmt: skip
         success = _asked(learned)
         if success is not None:
             axes.axhline(100 * success, color=GREY, lw=1.1, ls=(0, (4, 2)), zorder=3,
@@ -327,9 +328,11 @@ def session_course(learned: Learned, name: str, title: str, said: str) -> str:
         _notches(top, learned)
         if shows_muscle:
             _muscle_panel(panels[1], learned, t, np.exp(tone))
-        panels[-1].set_xlabel("minutes since the recording began")
+        panels[-1].set_xlabel("time since the recording began (min:s)")
+        panels[-1].xaxis.set_major_locator(MaxNLocator(9, steps=[1, 1.5, 2, 2.5, 3, 5, 10]))
+        panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: _clock(60 * x)))
         panels[-1].set_xlim(r.t_s[0] / 60, max(r.t_s[-1] / 60, r.t_s[0] / 60 + 0.01))
-        top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncol=4)
+        top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncol=5, columnspacing=1.2)
         return _svg(figure, "fig-course", title, said)
 
 

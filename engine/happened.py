@@ -114,9 +114,10 @@ def _end(d: Mapping[str, Any]) -> tuple[str, str] | None:
         "failed": "failed",
     }
     why = words.get(str(d["reason"]), str(d["reason"]))
-    return "ends", (
-        f"{_block(d)}, {why}: {float(d['clean_s']):.0f} s clean of {float(d['total_s']):.0f} s."
-    )
+    clean = f"{float(d['clean_s']):.0f} s clean of {float(d['total_s']):.0f} s"
+    if d["kind"] == "baseline":  # its own event tells what remained after re-gating
+        return "ends", f"{_block(d)}, {why}."
+    return "ends", f"{_block(d)}, {why}: {clean}."
 
 
 def _baseline(d: Mapping[str, Any]) -> tuple[str, str]:
@@ -149,9 +150,12 @@ def _threshold_change(d: Mapping[str, Any]) -> tuple[str, str]:
 
 def _hold(d: Mapping[str, Any]) -> tuple[str, str]:
     cause, sentence = named(str(d["cause"])), str(d.get("sentence") or "")
+    said = f"{cause[:1].upper()}{cause[1:]}"
     if not d["on"]:
-        return "resumed", f"{cause[:1].upper()}{cause[1:]}: over."
-    return "held", f"{cause[:1].upper()}{cause[1:]}. {sentence}".strip()
+        return "resumed", f"Over: {cause}."
+    if sentence.rstrip(".").casefold() == cause:
+        sentence = ""
+    return "held", f"{said}: {sentence}" if sentence else f"{said}."
 
 
 def _screening(d: Mapping[str, Any]) -> tuple[str, str]:

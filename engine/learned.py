@@ -42,7 +42,7 @@ __all__ = [
 
 BEFORE_S = 0.1  # what precedes a blink belongs to the blink
 MUSCLE_FLAG = 0.4  # correlation of feature and muscle above which a block is flagged
-MUSCLE_MIN_BINS = 10  # fewer pairs say nothing about a correlation
+MUSCLE_MIN_BINS = 20  # fewer pairs say nothing about a correlation
 INVALID_SHARE = 0.5
 SAME_CLOCK_S = 0.05  # clock differences below this need no guess which clock a stamp is of
 

@@ -35,6 +35,14 @@ __all__ = ["build_report", "summary", "write_report"]
 SUFFIX = ".report.html"
 NEAR_Z = 0.1  # closer to rest than a tenth of the baseline's spread is "about the same"
 
+ENDS = {
+    "complete": "as planned",
+    "out of time": "20 % longer, not all clean",
+    "skipped": "skipped by the operator",
+    "stopped": "session stopped",
+    "repeat": "repeated",
+}
+
 
 # ---------------------------------------------------------------- for others
 
@@ -188,7 +196,8 @@ def _percent(share: float | None, why: str = "") -> Any:
 
 
 def _signed(x: float, digits: int = 2) -> str:
-    return f"{x:+.{digits}f}".replace("-", "−")
+    text = f"{x:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def _lasting(seconds: float) -> str:
@@ -375,11 +384,15 @@ class _Page:
         clean = sum(b.clean_s for b in train)
         total = sum(b.total_s for b in train)
         share = f" ({100 * clean / total:.0f} %)" if total > 0 else ""
-        yield (
-            f"The recording lasts {_lasting(told.length_s)} and holds "
-            f"{_count(len(train), 'training block')}{of}; {_lasting(clean)} of "
-            f"{_lasting(total)} training time{share} was clean, and only clean time counts below."
-        )
+        start = f"The recording lasts {_lasting(told.length_s)} and holds "
+        if train:
+            yield (
+                f"{start}{_count(len(train), 'training block')}{of}; {_lasting(clean)} of "
+                f"{_lasting(total)} training time{share} was clean, and only clean time counts "
+                "below."
+            )
+        else:
+            yield f"{start}no training block{of}."
         yield from self._on_feature()
         yield from self._on_rewards(train)
         yield from self._on_muscle(train)
@@ -407,8 +420,9 @@ class _Page:
             yield f"{name} in training: {seen}. There is no baseline to compare it with."
             return
         yield (
-            f"During training {name} was {self._against_rest(course)} ({seen}; at rest median "
-            f"{self._own(rest.centre)}, typical range {_n(rest.low)} to {self._own(rest.high)}). "
+            f"During training {name} ({self._what(name)}) was {self._against_rest(course)} "
+            f"({seen}; at rest median {self._own(rest.centre)}, one spread to each side "
+            f"{_n(rest.low)} to {self._own(rest.high)}). "
             f"That is {_signed(course.z)} spreads of the baseline; the protocol rewards "
             f"{'higher' if told.rules[0][1] == 'above' else 'lower'} values."
         )
@@ -458,7 +472,10 @@ class _Page:
             if changes
             else ""
         )
+        given = sum(b.rewards or 0 for b in train)
+        were = f"{_count(given, 'reward')} {'was' if given == 1 else 'were'} given"
         yield (
+            f"{were}, {_per_minute(train) or 0.0:.1f} per clean minute. "
             f"The reward condition held during {100 * alone:.0f} % of clean training "
             f"time{conditions}. A reward rate tells how easy the threshold was, and a constant one "
             f"is not learning: look at the feature against rest.{moved}"
@@ -469,13 +486,15 @@ class _Page:
         flagged = [b.label for b in known if b.muscle.flagged]
         if flagged:
             yield (
-                f"In {len(flagged)} of {len(known)} blocks {self.feature} rose and fell with "
-                f"muscle tension ({', '.join(flagged)}): what was rewarded there may be muscle."
+                f"In {len(flagged)} of {_count(len(known), 'training block')} {self.feature} rose "
+                f"and fell with muscle tension ({', '.join(flagged)}): what was rewarded there may "
+                "be muscle."
             )
         elif known:
             yield (
-                f"In no training block did {self.feature} go along with muscle tension "
-                f"(correlation above {MUSCLE_FLAG})."
+                f"{self.feature} did not go along with muscle tension (correlation above "
+                f"{MUSCLE_FLAG}) in any of {_count(len(known), 'training block')} with enough "
+                "clean time to tell."
             )
         elif train:
             why = train[0].muscle.why
@@ -529,9 +548,10 @@ class _Page:
         rows = [self._feature_row(b, name) for b in told.blocks]
         rest_words: Any = Unknown("no baseline was learned")
         if rest is not None:
+            after = f" {unit}" if unit else ""
             rest_words = (
-                f"median {_n(rest.centre)} {unit}, one spread (MAD) to each side: {_n(rest.low)} "
-                f"to {_n(rest.high)} {unit}; from {rest.n / told.grid_hz:.0f} s clean"
+                f"median {_n(rest.centre)}{after}, one spread (MAD) to each side {_n(rest.low)} "
+                f"to {_n(rest.high)}{after}; from {rest.n / told.grid_hz:.0f} s clean"
             )
         directions = [d for f, d in told.rules if f == name]
         role = "shown"
@@ -540,10 +560,22 @@ class _Page:
         return {
             "name": name,
             "unit": unit,
+            "what": self._what(name),
             "role": f"{role}: {' and '.join(directions)}" if any(directions) else role,
             "rest": rest_words,
             "rows": rows,
         }
+
+    def _what(self, name: str) -> str:
+        """Return a feature in a few words: ``power, 12-15 Hz, at Cz``."""
+        feature = self.protocol.features.get(name) if self.protocol else None
+        if feature is None:
+            return "definition not known"
+        band = f"{feature.band_hz[0]:g}-{feature.band_hz[1]:g} Hz" if feature.band_hz else ""
+        at = f"at {', '.join(feature.at)}" if feature.at else ""
+        of = " and ".join(feature.of)
+        parts = [feature.kind.replace("_", " ") + (f" of {of}" if of else ""), band, at]
+        return ", ".join(p for p in parts if p)
 
     def _feature_row(self, block: Block, name: str) -> dict[str, Any]:
         course = block.features.get(name)
@@ -593,7 +625,7 @@ class _Page:
                     "alone": _percent(b.rate_alone, none),
                     "joint": _percent(b.rate_joint, none),
                     "first": _percent(b.rate_first_threshold, none),
-                    "rewards": "none given" if b.rewards is None else str(b.rewards),
+                    "rewards": "none" if b.rewards is None else str(b.rewards),
                     "per_minute": "" if per_minute is None else f"{per_minute:.1f}",
                 }
             )
@@ -681,7 +713,7 @@ class _Page:
                 "held": f"{b.held_s:.1f}",
                 "causes": [f"{b.gated_s[c]:.1f}" if c in b.gated_s else "0" for c in order],
                 "invalid": b.invalid,
-                "end": b.end or Unknown("the recording ends here"),
+                "end": ENDS.get(b.end, b.end) if b.end else Unknown("the recording ends here"),
                 "note": b.note,
             }
             for b in self.told.blocks
@@ -815,7 +847,11 @@ class _Page:
     def montage_warnings(self) -> list[str]:
         montage = self.header.get("montage")
         found = montage.get("warnings") if isinstance(montage, Mapping) else None
-        return [str(w) for w in found] if isinstance(found, (list, tuple)) else []
+        return (
+            [f"{str(w)[:1].upper()}{str(w)[1:]}" for w in found]
+            if isinstance(found, (list, tuple))
+            else []
+        )
 
     def _time(self, seq: int) -> str:
         return clock(seq / self.told.rate_hz) if self.told.rate_hz else "?"
