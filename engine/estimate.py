@@ -6,8 +6,9 @@ frequency. The output z is complex; ``2 |z|²`` is the band's power in µV² at 
 without the ripple at twice the rhythm that a squared real filter shows. A sine of amplitude A in
 the band reads its mean square, A²/2.
 
-A wide band (1-40 Hz, the denominator of relative power) passes a real band-pass, is squared and
-averaged with a one-pole filter of time constant 1/(2 x lower edge).
+A wide band (1-40 Hz, the denominator of relative power) passes a real high- and low-pass, each
+steep enough to leave the band's central half alone, is squared and averaged with a one-pole filter
+of time constant 1/(2 x lower edge).
 
 The delay stated is the group delay of the envelope at the band's centre: how far back the number
 speaks of the brain.
@@ -23,6 +24,7 @@ from scipy.signal import butter
 
 from engine.condition import Conditioned, carried_sos, settle_samples
 from engine.errors import MontageError
+from engine.features import wide_orders
 from engine.frames import Float
 
 __all__ = ["BandPower", "analytic_sos", "check_band", "envelope_delay_s", "is_narrow"]
@@ -65,8 +67,18 @@ def envelope_delay_s(band_hz: tuple[float, float], rate_hz: float) -> float:
     if is_narrow(band_hz):
         sos = butter(ORDER, (hi - lo) / 2.0, fs=rate_hz, output="sos")
         return _group_delay_s(sos, (hi - lo) * 1e-3, rate_hz)
-    sos = butter(ORDER // 2, band_hz, "bandpass", fs=rate_hz, output="sos")
-    return _group_delay_s(sos, math.sqrt(lo * hi), rate_hz) + 0.5 / lo
+    return _group_delay_s(_wide_sos(band_hz, rate_hz), math.sqrt(lo * hi), rate_hz) + 0.5 / lo
+
+
+def _wide_sos(band_hz: tuple[float, float], rate_hz: float) -> np.ndarray:
+    """Return real sections of a high- and a low-pass."""
+    (lo, hi), (high_pass, low_pass) = band_hz, wide_orders(band_hz)
+    return np.concatenate(
+        [
+            butter(high_pass, lo, "highpass", fs=rate_hz, output="sos"),
+            butter(low_pass, hi, "lowpass", fs=rate_hz, output="sos"),
+        ]
+    )
 
 
 def _group_delay_s(sos: np.ndarray, at_hz: float, rate_hz: float) -> float:
@@ -124,7 +136,7 @@ class BandPower:
             self._sos = analytic_sos(band_hz, rate_hz)
             self.settle = settle_samples(self._sos, rate_hz)
         else:
-            real: np.ndarray = butter(ORDER // 2, band_hz, "bandpass", fs=rate_hz, output="sos")
+            real = _wide_sos(band_hz, rate_hz)
             keep = math.exp(-2.0 * band_hz[0] / rate_hz)
             self._wide = _Wide(real, np.array([[1.0 - keep, 0.0, 0.0, 1.0, -keep, 0.0]]))
             self._sos = real

@@ -26,6 +26,7 @@ __all__ = [
     "FeatureKind",
     "Smoother",
     "nominal_delay_s",
+    "wide_orders",
 ]
 
 DEFAULT_TOTAL_HZ = (1.0, 40.0)
@@ -139,25 +140,56 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "at",
                 "window",
                 "Largest minus smallest value of the conditioned signal in a window.",
-                "max(x) - min(x) over the window, the largest over the sites",
+                "max(x) - min(x) over the window, all of it clean; the largest over the sites",
             ),
         )
     }
 )
 
 
+def wide_orders(band_hz: tuple[float, float]) -> tuple[int, int]:
+    """Return the orders of the high- and the low-pass that make up a wide band.
+
+    The least with which a sine in the band's central half loses at most 1 % of its power to either
+    edge: ``(lo / f)^2m`` and ``(f / hi)^2n`` stay below 1/99 there.
+    """
+    lo, hi = band_hz
+    quarter = (hi - lo) / 4.0
+
+    def least(ratio: float) -> int:
+        return max(2, math.ceil(math.log(99.0) / (2.0 * math.log(ratio))))
+
+    return least((lo + quarter) / lo), least(hi / (hi - quarter))
+
+
 def nominal_delay_s(band_hz: tuple[float, float]) -> float:
     """Return the delay of the fixed estimator's envelope for a band, in seconds.
 
-    That of the analogue Butterworth low-pass behind it at DC, ``1 / (2 pi f_c sin(pi / 2n))``
-    with f_c half the bandwidth; what a session states is computed from its digital filter
-    (`engine.estimate.envelope_delay_s`) and differs by less than 1 %.
+    That of the analogue Butterworth filters behind it: for a narrow band the low-pass at DC,
+    ``1 / (2 pi f_c sin(pi / 2n))`` with f_c half the bandwidth; for a wide one both edges at the
+    band's geometric mean, and the average. What a session states is computed from its digital
+    filter (`engine.estimate.envelope_delay_s`) and differs by less than a grid step.
     """
     lo, hi = band_hz
     f_c = (hi - lo) / 2.0
     if hi <= 3.0 * lo:
         return 1.0 / (2.0 * math.pi * f_c * math.sin(math.pi / 8.0))
-    return 1.0 / (2.0 * math.pi * f_c * math.sin(math.pi / 4.0)) + 0.5 / lo
+    high_pass, low_pass = wide_orders(band_hz)
+    ratio = math.sqrt(lo / hi)  # of the geometric mean to the upper edge, and of the lower to it
+    low = _butterworth_delay(low_pass, ratio) / (2.0 * math.pi * hi)
+    # A high-pass is a low-pass of the inverse frequency.
+    high = _butterworth_delay(high_pass, ratio) * ratio**2 / (2.0 * math.pi * lo)
+    return low + high + 0.5 / lo
+
+
+def _butterworth_delay(order: int, at: float) -> float:
+    """Return the group delay of a low-pass with edge 1 rad/s at frequency `at`, in seconds."""
+    total = 0.0
+    for k in range(order):
+        angle = math.pi * (2 * k + 1) / (2 * order)
+        damping = math.sin(angle)
+        total += damping / (damping**2 + (at - math.cos(angle)) ** 2)
+    return total
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +277,12 @@ class Bank:
         self._order = [i for i, d in enumerate(self.defs) if not d.of]
         self._order += [i for i, d in enumerate(self.defs) if d.of]
         self._smooth = [Smoother(d.smooth_s, grid_hz) if d.smooth_s else None for d in self.defs]
+        # A window is known when all of it is clean.
+        self._window = [
+            max(1, round(d.window_s * grid_hz)) if d.kind == "peak_to_peak" else 1
+            for d in self.defs
+        ]
+        self._open = 0  # clean points in a row
 
     def step(self, raw: Sequence[float], clean: bool) -> Float:
         """Return the features at one grid point.
@@ -261,6 +299,7 @@ class Bank:
         ndarray, shape (n_features,)
         """
         values = np.full(len(self.defs), np.nan)
+        self._open = self._open + 1 if clean else 0
         if not clean:
             for smoother in self._smooth:
                 if smoother is not None:
@@ -272,7 +311,7 @@ class Bank:
                 of = [float(values[j]) for j in d.of]
                 values[i] = _ratio(of) if d.kind == "ratio" else _log_ratio(of)
                 continue
-            value = float(raw[i])
+            value = float(raw[i]) if self._open >= self._window[i] else math.nan
             smoother = self._smooth[i]
             if smoother is not None and math.isfinite(value):
                 value = smoother.step(value)
@@ -281,6 +320,7 @@ class Bank:
 
     def gap(self, points: int) -> None:
         """Grid points are missing altogether."""
+        self._open = 0
         for smoother in self._smooth:
             if smoother is not None:
                 smoother.skip(points)

@@ -169,13 +169,13 @@ class Fold:
     def _gap(self, gap: Gap) -> None:
         if gap.seq != self._seq:
             raise ValueError(f"gap at sample {gap.seq}, expected {self._seq}")
-        before = self._seq
+        before = self.next_grid
         self._seq += gap.missing
         self.conditioner.restart()
         for band in self._bands:
             band.restart()
         self.gates.gap(self._seq)
-        self.bank.gap(self._seq // self.hop - before // self.hop)
+        self.bank.gap((self.next_grid - before) // self.hop)
         for _, _, kept in self._ranges.values():
             kept.clear()
         self._hop_max[:] = -np.inf
