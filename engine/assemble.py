@@ -126,7 +126,9 @@ def assemble(
         )
         for name, f in protocol.features.items()
     )
-    needed = tuple(dict.fromkeys(column(s) for s in protocol.sites))
+    trained = tuple(dict.fromkeys(column(s) for s in protocol.sites))
+    # A site that only a gate looks at is in use as well: without it, nobody would look.
+    needed = tuple(dict.fromkeys(column(s) for s in sites))
     blink = [column(s) for s in optional if find_site(s, montage.names) is not None]
     if gates.blink.on and gates.blink.at is None:
         blink += [k for k, i in enumerate(montage.sites) if not montage.is_eeg[i]]
@@ -145,10 +147,10 @@ def assemble(
     gate_settings = GateSettings(
         rate_hz=spec.rate_hz,
         hop=spec.hop,
-        amplitude=rule(gates.amplitude, needed),
+        amplitude=rule(gates.amplitude, trained),
         blink=GateRule(gates.blink.on, tuple(blink), gates.blink.limit_uv, gates.blink.after_s),
-        muscle=rule(gates.muscle, needed),
-        step=rule(gates.step, needed),
+        muscle=rule(gates.muscle, trained),
+        step=rule(gates.step, trained),
         needed=needed,
         mains_hz=mains_hz,
         eyes_closed=first is not None and first.eyes == "closed",

@@ -20,7 +20,7 @@ except ImportError:  # another SciPy: the public function gives the same numbers
 
 from engine.frames import Bool, Float, Quality, StreamSpec, frozen
 from engine.montage import find_site
-from engine.reference import Montage, rereference
+from engine.reference import AVERAGE_NEEDS, Montage, rereference
 from engine.ring import Ring
 
 __all__ = [
@@ -52,6 +52,7 @@ NOTCH_Q = 30.0
 # Plain numbers: flag algebra of Python's enums is slow.
 _FLAT, _RAIL, _NAN = int(Quality.FLAT), int(Quality.RAIL), int(Quality.NAN)
 _STEP, _MARKED = int(Quality.STEP), int(Quality.MARKED)
+_BROKEN = _FLAT | _RAIL | _NAN
 
 Resets = tuple[tuple[int, Bool], ...]
 
@@ -202,6 +203,9 @@ class Conditioner:
         self._columns = list(m.columns)
         self._at = list(m.sites)
         self._step_floor = STEP_UV_AT_250_HZ * 250.0 / s.rate_hz
+        # A broken electrode among few breaks the reference; in an average of many it is a constant
+        # that scales the rest by (n - 1) / n.
+        self._leans = [(k, of) for k, of in enumerate(m.subtract) if 0 < len(of) < AVERAGE_NEEDS]
         self._decimate = max(1, round(s.rate_hz / 250.0))
         self._recover = round(RECOVER_S * s.rate_hz)
         self._step_beats = max(1, round(s.rate_hz / self.beat))
@@ -251,8 +255,7 @@ class Conditioner:
         y, self._zi = carried_sos(self.sos, referenced, self._zi, resets, self._start)
         self._clipped(x, y, flags)
         self.raw.push(x)
-        site_flags = flags[:, self._at].copy()
-        self._linger(seq, site_flags)
+        site_flags = self._site_flags(seq, flags)
         hop = self.settings.hop
         grid = np.arange(-seq % hop, len(x), hop)
         if len(x) and (seq + len(x) - 1) % self.beat == 0:
@@ -319,20 +322,32 @@ class Conditioner:
                 far = np.abs(y[:, k]) > CLIPPED_MIN_UV
                 flags[same[:, column] & far, column] |= _RAIL
 
-    def _linger(self, seq: int, site_flags: np.ndarray) -> None:
-        """Keep a flat or railed site flagged until it was clean for `RECOVER_S`."""
-        railed_now = (site_flags & _RAIL).any()
-        if not railed_now and self._fine(seq):
-            return
-        for k, column in enumerate(self._at):
-            railed = np.flatnonzero(site_flags[:, k] & _RAIL)
-            site_flags[: max(0, self._rail_until[column] - seq + 1), k] |= _RAIL
-            if len(railed):  # a segment is far shorter than RECOVER_S
-                site_flags[railed[0] :, k] |= _RAIL
-                self._rail_until[column] = seq + int(railed[-1]) + self._recover
-            site_flags[: max(0, self._flat_until[column] - seq + 1), k] |= _FLAT
-            if not self.good[column]:
-                site_flags[:, k] |= _MARKED
+    def _site_flags(self, seq: int, flags: np.ndarray) -> np.ndarray:
+        """Return the flags of the sites, with what lingers and what their reference lacks."""
+        if not len(flags) or (not flags.any() and self._fine(seq)):
+            return flags[:, self._at]
+        flags = self._linger(seq, flags)
+        out = flags[:, self._at]
+        for k, all_of in self._leans:
+            of = [i for i in all_of if self.good[i]]
+            if of:
+                out[:, k] |= np.bitwise_or.reduce(flags[:, of], axis=1) & _BROKEN
+            else:
+                out[:, k] |= _MARKED
+        return out
+
+    def _linger(self, seq: int, flags: np.ndarray) -> np.ndarray:
+        """Keep a flat or railed column flagged until it was clean for `RECOVER_S`."""
+        n = len(flags)
+        rows = np.arange(seq, seq + n)[:, None]
+        railed = (flags & _RAIL) != 0
+        # From the first railed sample on: a segment is far shorter than RECOVER_S.
+        rail = (rows <= self._rail_until) | np.logical_or.accumulate(railed, axis=0)
+        last = seq + n - 1 - railed[::-1].argmax(axis=0)
+        self._rail_until = np.where(railed.any(axis=0), last + self._recover, self._rail_until)
+        flat = rows <= self._flat_until
+        out: np.ndarray = flags | rail * _RAIL | flat * _FLAT | ~self.good * _MARKED
+        return out
 
     def _fine(self, seq: int) -> bool:
         """Return whether no column is flat, railed or marked at `seq`."""

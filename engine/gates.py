@@ -16,7 +16,11 @@ muscle     RMS 30-45 Hz and 45-65 Hz without     > 15 µV; after a baseline     
 step       a jump between two samples            see `engine.condition`           1 s
 flat, rail flags of `engine.condition`           at a site in use                 5 s clean
 nan, gap   flags; missing samples                at a site in use                 settling
+marked     by the operator                       at a site in use                 for good
 ========== ===================================== ================================ ========
+
+A blink site that the operator marked bad is not asked; when every other one is flat, railed or
+without numbers, nobody would see a blink, and that gates too.
 
 Limits learned from a baseline never apply to decisions already made; the baseline itself is
 re-gated once with them (`Gates.relearn`).
@@ -57,6 +61,9 @@ HIGH_MUSCLE_MIN_RATE_HZ = 200.0
 # Plain numbers: flag algebra of Python's enums is slow.
 _STEP, _NAN, _WARMUP = int(Gate.STEP), int(Gate.NAN), int(Gate.WARMUP)
 _QUALITY_STEP, _QUALITY_NAN = int(Quality.STEP), int(Quality.NAN)
+_QUALITY_MARKED = int(Quality.MARKED)
+_QUALITY_BROKEN = int(Quality.FLAT | Quality.RAIL | Quality.NAN)
+_MAINS_HZ = (50.0, 60.0)
 _AT_ONCE = (
     (int(Quality.FLAT), int(Gate.FLAT)),
     (int(Quality.RAIL), int(Gate.RAIL)),
@@ -154,16 +161,19 @@ class Gates:
         self._muscle_at = list(s.muscle.sites) if s.muscle.on else []
         if fs < MUSCLE_MIN_RATE_HZ:
             self._muscle_at = []
-        self._broad = butter(2, (1.0, min(40.0, 0.8 * nyquist)), "bandpass", fs=fs, output="sos")
+        # Mains is a warning, never a gate: it is kept out here whatever the protocol does with it,
+        # and both frequencies of the world are where the room's is not known (files).
+        mains = [m for m in _MAINS_HZ if s.mains_hz in (None, m) and m < 0.45 * fs]
+        notches = [tf2sos(*iirnotch(m, 10.0, fs=fs)) for m in mains]
+        broad = butter(2, (1.0, min(40.0, 0.8 * nyquist)), "bandpass", fs=fs, output="sos")
+        self._broad: np.ndarray = np.concatenate([broad, *notches])
         self._slow = butter(2, (0.5, 5.0), "bandpass", fs=fs, output="sos")
-        base = [butter(2, 1.0, "highpass", fs=fs, output="sos")]
-        if s.mains_hz is not None and s.mains_hz < 0.45 * fs:
-            base.append(tf2sos(*iirnotch(s.mains_hz, 10.0, fs=fs)))
-        self._base = np.concatenate(base)
+        self._base: np.ndarray = np.concatenate(
+            [butter(2, 1.0, "highpass", fs=fs, output="sos"), *notches]
+        )
         bands = [(30.0, min(45.0, 0.45 * fs))]
-        if fs >= HIGH_MUSCLE_MIN_RATE_HZ:
-            mains = s.mains_hz or 0.0
-            bands.append((45.0, 57.0) if mains > 55.0 else (53.0, 65.0))
+        if fs >= HIGH_MUSCLE_MIN_RATE_HZ and s.mains_hz is not None:
+            bands.append((45.0, 57.0) if s.mains_hz > 55.0 else (53.0, 65.0))
         self._muscle = [analytic_sos(b, fs) for b in bands]
         keep = math.exp(-1.0 / (MUSCLE_MEAN_S * fs))
         self._mean = np.array([[1.0 - keep, 0.0, 0.0, 1.0, -keep, 0.0]])
@@ -333,12 +343,10 @@ class Gates:
         hits, bits, stepped = self._judged[2][g]
         index = seq // self.settings.hop
         until = self._until
-        gate = 0
-        if seq < seen.warm_from[g] + self.settle:
-            gate = _WARMUP
-        else:
-            for kind in hits:
-                until[kind] = index + self._after[kind]
+        gate = _WARMUP if seq < seen.warm_from[g] + self.settle else 0
+        # Also while warming up: what is over by then has its aftermath.
+        for kind in hits:
+            until[kind] = index + self._after[kind]
         if stepped:
             until[_STEP] = index + self._after[_STEP]
         if bits & _QUALITY_NAN:
@@ -357,15 +365,24 @@ class Gates:
     def _judge(self, seen: GatePoint) -> list[tuple[tuple[int, ...], int, bool]]:
         """Return per grid point: gates hit, quality bits of needed sites, whether one jumped."""
         over = seen.metrics > self.limits.limits
+        flags = seen.flags
+        bits = np.bitwise_or.reduce(flags[:, self._needed], axis=1)
+        if self._blink_at and flags[:, self._blink_at].any():
+            at = flags[:, self._blink_at]
+            # A site that the operator took out is not asked; when all others are broken, nobody
+            # would see a blink.
+            asked = (at & _QUALITY_MARKED) == 0
+            broken = np.where(asked, at & _QUALITY_BROKEN, _QUALITY_BROKEN)
+            bits |= np.where(asked.any(axis=1), np.bitwise_and.reduce(broken, axis=1), 0)
+            over[:, self._kind == 1] &= asked
         hit = set(np.flatnonzero(over.any(axis=1)).tolist())
-        bits = np.bitwise_or.reduce(seen.flags[:, self._needed], axis=1).tolist()
-        steps = np.bitwise_or.reduce(seen.flags[:, self._step_at], axis=1).tolist()
+        steps = np.bitwise_or.reduce(flags[:, self._step_at], axis=1).tolist()
         out = []
         for g in range(len(over)):
             hits: tuple[int, ...] = ()
             if g in hit:
                 hits = tuple(int(kind) for kind, where, _ in self._plan if over[g, where].any())
-            out.append((hits, bits[g], bool(steps[g] & _QUALITY_STEP)))
+            out.append((hits, int(bits[g]), bool(steps[g] & _QUALITY_STEP)))
         return out
 
     def gap(self, next_seq: int) -> None:
