@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from engine.frames import Float
-from engine.learned import COUNTED, Block, Learned, binned
+from engine.learned import COUNTED
+from engine.measures import Block, Learned, binned
 
 __all__ = ["clean_time", "feature_by_block", "rates_by_block", "session_course", "unit_words"]
 

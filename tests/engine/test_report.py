@@ -32,7 +32,8 @@ from engine.frames import (
     StreamSpec,
 )
 from engine.happened import clock, spoken
-from engine.learned import Block, Learned, binned, learned
+from engine.learned import learned
+from engine.measures import Block, Learned, binned
 from engine.person import Person, columns
 from engine.record import Recorder
 from engine.recording import Recording, Table, read
@@ -420,7 +421,7 @@ def with_muscle(recording: Recording, mix: float) -> Recording:
 
 def longer_bins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the short blocks of a test be enough for a correlation."""
-    monkeypatch.setattr("engine.learned.MUSCLE_MIN_BINS", 4)
+    monkeypatch.setattr("engine.measures.MUSCLE_MIN_BINS", 4)
 
 
 def test_muscle_that_goes_with_the_feature_is_flagged(

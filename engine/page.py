@@ -1,0 +1,825 @@
+"""What stands on a report's page: the numbers of a session in words, tables and figures."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from engine import figures, happened
+from engine.figures import unit_words
+from engine.frames import PhaseKind
+from engine.happened import clock, named
+from engine.learned import COUNTED, MUSCLE_FLAG
+from engine.measures import Block, Course, Learned, Resting
+from engine.recording import Recording
+from engine.screening import STATEMENT
+from protocols.describe import GRADES, methods_paragraph
+
+__all__ = ["Page", "Picture", "Unknown", "by_cause", "per_minute", "readable", "weighted"]
+
+NEAR_Z = 0.1  # closer to rest than a tenth of the baseline's spread is "about the same"
+ENDS = {
+    "complete": "as planned",
+    "out of time": "20 % longer, not all clean",
+    "skipped": "skipped by the operator",
+    "stopped": "session stopped",
+    "repeat": "repeated",
+}
+
+
+# ---------------------------------------------------------------- words for numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something that cannot be known, and why; shown instead of a number."""
+
+    why: str
+
+    def __html__(self) -> str:
+        reason = f" ({escape(readable(self.why))})" if self.why else ""
+        return f'<span class="unknown">not known{reason}</span>'
+
+    def __str__(self) -> str:
+        return f"not known ({self.why})" if self.why else "not known"
+
+
+def readable(text: str) -> str:
+    """Return text without control and direction characters that could hide or reorder it."""
+    return "".join(
+        "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t" else c
+        for c in text
+    )
+
+
+def _n(x: float | None, digits: int = 3) -> str:
+    """Return a number with some significant digits and a true minus."""
+    if x is None or not math.isfinite(x):
+        return "not known"
+    if x == 0:
+        return "0"
+    size = math.floor(math.log10(abs(x)))
+    text = f"{x:.{max(0, digits - 1 - size)}f}" if -4 <= size < 7 else f"{x:.{digits - 1}e}"
+    return text.replace("-", "−")
+
+
+def _percent(share: float | None, why: str = "") -> Any:
+    return Unknown(why) if share is None else f"{100 * share:.0f} %"
+
+
+def _signed(x: float, digits: int = 2) -> str:
+    text = f"{x:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def _lasting(seconds: float) -> str:
+    """Return a duration in words: ``18 min 5 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    parts = [f"{hours} h"] if hours else []
+    parts += [f"{minutes} min"]
+    return " ".join([*parts, f"{rest} s"] if rest and not hours else parts)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def weighted(blocks: Sequence[Block], name: str) -> float | None:
+    """Return a rate over several blocks, weighted by their clean time."""
+    known = [(b.clean_s, getattr(b, name)) for b in blocks if getattr(b, name) is not None]
+    total = sum(s for s, _ in known)
+    return sum(s * x for s, x in known) / total if total > 0 else None
+
+
+def per_minute(blocks: Sequence[Block]) -> float | None:
+    clean_s = sum(b.clean_s for b in blocks)
+    return 60.0 * sum(b.rewards or 0 for b in blocks) / clean_s if clean_s > 0 else None
+
+
+def by_cause(blocks: Sequence[Block]) -> list[tuple[str, float]]:
+    seconds: dict[str, float] = {}
+    for block in blocks:
+        for cause, s in block.gated_s.items():
+            seconds[cause] = seconds.get(cause, 0.0) + s
+    return sorted(seconds.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _text(value: Any, why: str = "not in the recording") -> Any:
+    """Return a header value as text, or why there is none."""
+    if value is None or value == "" or value == [] or value == {}:
+        return Unknown(why)
+    return value if isinstance(value, str) else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A figure with what stands below it."""
+
+    svg: Markup
+    caption: str
+
+
+# ---------------------------------------------------------------- the page
+
+
+class Page:
+    """What the template asks for. Every property is one part of the page."""
+
+    def __init__(self, recording: Recording, told: Learned) -> None:
+        self.recording = recording
+        self.header = recording.header
+        self.told = told
+        self.protocol = told.protocol
+        self.statement = STATEMENT
+        self.muscle_flag = MUSCLE_FLAG
+        self.feature = told.trained or ""
+        self.unit = unit_words(told.units.get(self.feature, ""))
+
+    # ------------------------------------------------------------ who, when
+
+    @property
+    def title(self) -> str:
+        """Title of the protocol, or the file's name."""
+        return self.protocol.title if self.protocol else self.recording.path.name
+
+    @property
+    def client(self) -> Any:
+        return _text(self.header.get("client"))
+
+    @property
+    def when(self) -> Any:
+        try:
+            started = dt.datetime.fromisoformat(str(self.header.get("started")))
+        except ValueError:
+            return Unknown("not in the recording")
+        zone = started.strftime("%z")
+        zone = f" (UTC{zone[:3]}:{zone[3:5]})" if zone else ""
+        return f"{started.day} {started:%B %Y, %H:%M}{zone}"
+
+    @property
+    def where(self) -> Any:
+        room = self.header.get("room")
+        return _text(room.get("name") if isinstance(room, Mapping) else None)
+
+    @property
+    def use(self) -> Any:
+        return _text(self.header.get("use"))
+
+    @property
+    def test_session(self) -> bool:
+        return bool(self.header.get("test_session"))
+
+    @property
+    def banners(self) -> list[tuple[str, str, str]]:
+        """(class, heading, sentence) of everything to know before reading on."""
+        told, recording = self.told, self.recording
+        out = []
+        if self.test_session:
+            out.append(("test", "TEST SESSION", "Shortened or simulated: for trying the system. "
+                        "Nothing here is about a person's training."))  # fmt: skip
+        if told.outcome == "failed":
+            out.append(("bad", "The session failed", told.outcome_why or "No reason was recorded."))
+        if told.outcome == "stopped":
+            why = told.outcome_why or "No reason was recorded."
+            out.append(("warn", "The session was stopped early", why))
+        if told.outcome == "incomplete":
+            why = "interrupted, or is still running" if not recording.closed else "ended early"
+            out.append(("warn", "Incomplete", f"{told.outcome_why} It was {why}. "
+                        "Everything below is about the part that was recorded."))  # fmt: skip
+        elif not recording.closed:
+            out.append(("warn", "Not closed", "The file has no proper end, as after a power cut. "
+                        "What was written is here."))  # fmt: skip
+        if recording.damage:
+            out.append(("bad", "The recording is damaged", recording.damage))
+        if self.protocol is None:
+            out.append(("warn", "Protocol not known", "The recording holds no protocol that this "
+                        "version understands; units and rules are missing below."))  # fmt: skip
+        return out
+
+    # ------------------------------------------------------------ in short
+
+    @property
+    def tiles(self) -> list[tuple[str, Any, str]]:
+        """(heading, number, small print)."""
+        told = self.told
+        train = told.of(PhaseKind.TRAIN)
+        clean = sum(b.clean_s for b in train)
+        total = sum(b.total_s for b in train)
+        course = told.train.get(self.feature)
+        rate = per_minute(train)
+        no_training = "there was no training"
+        return [
+            ("Recorded", _lasting(told.length_s), self._how_it_ended()),
+            (
+                "Clean training time",
+                _lasting(clean) if train else Unknown(no_training),
+                f"of {_lasting(total)} in {_count(len(train), 'block')}" if train else "",
+            ),
+            (
+                "Rewards",
+                str(sum(b.rewards or 0 for b in train)) if train else Unknown(no_training),
+                "" if rate is None else f"{rate:.1f} per clean minute",
+            ),
+            (
+                f"{self.feature or 'Feature'} against rest",
+                self._moved(course),
+                "training, clean time, median",
+            ),
+        ]
+
+    def _how_it_ended(self) -> str:
+        words = {"done": "completed", "stopped": "stopped early", "failed": "failed"}
+        return words.get(self.told.outcome, "incomplete")
+
+    def _moved(self, course: Course | None) -> Any:
+        if course is None:
+            return Unknown("no clean training time")
+        if course.change is None:
+            return Unknown("no baseline was learned")
+        if course.relative:
+            return f"{_signed(100 * course.change, 0)} %"
+        return f"{_signed(course.change)} {self.unit}".strip()
+
+    @property
+    def sentences(self) -> list[str]:
+        """The session in plain words."""
+        return [s for s in self._sentences() if s]
+
+    def _sentences(self) -> Iterator[str]:
+        told = self.told
+        train = told.of(PhaseKind.TRAIN)
+        planned = self._planned()
+        of = f" of {planned} planned" if planned is not None and planned != len(train) else ""
+        clean = sum(b.clean_s for b in train)
+        total = sum(b.total_s for b in train)
+        share = f" ({100 * clean / total:.0f} %)" if total > 0 else ""
+        start = f"The recording lasts {_lasting(told.length_s)} and holds "
+        if train:
+            yield (
+                f"{start}{_count(len(train), 'training block')}{of}; {_lasting(clean)} of "
+                f"{_lasting(total)} training time{share} was clean, and only clean time counts "
+                "below."
+            )
+        else:
+            yield f"{start}no training block{of}."
+        yield from self._on_feature()
+        yield from self._on_rewards(train)
+        yield from self._on_muscle(train)
+        yield (
+            "This describes one session. It cannot tell whether training works, for this person "
+            "or for anybody, and it says nothing about health."
+        )
+
+    def _planned(self) -> int | None:
+        plan = self.header.get("plan")
+        if not isinstance(plan, list):
+            return None
+        names = {"TRAIN", "train", PhaseKind.TRAIN.value}
+        return sum(isinstance(p, Mapping) and p.get("kind") in names for p in plan)
+
+    def _on_feature(self) -> Iterator[str]:
+        told, name = self.told, self.feature
+        course, rest = told.train.get(name), told.resting.get(name)
+        if course is None:
+            yield "No clean training time was recorded, so nothing is known of the trained feature."
+            return
+        s = course.spread
+        seen = f"median {self._own(s.median)}, middle half {_n(s.q1)} to {self._own(s.q3)}"
+        if rest is None or course.z is None:
+            yield f"{name} in training: {seen}. There is no baseline to compare it with."
+            return
+        yield (
+            f"During training {name} ({self._what(name)}) was {self._against_rest(course)} "
+            f"({seen}; at rest median {self._own(rest.centre)}, one spread to each side "
+            f"{_n(rest.low)} to {self._own(rest.high)}). "
+            f"That is {_signed(course.z)} spreads of the baseline; the protocol rewards "
+            f"{'higher' if told.rules[0][1] == 'above' else 'lower'} values."
+        )
+        medians = [b.features[name].z for b in told.of(PhaseKind.TRAIN) if name in b.features]
+        known = [z for z in medians if z is not None]
+        if len(known) > 1:
+            yield (
+                f"From block to block the median lay between {_signed(min(known))} and "
+                f"{_signed(max(known))} spreads from rest; the last block minus the first is "
+                f"{_signed(known[-1] - known[0])}."
+            )
+        for kind, words in (
+            (PhaseKind.TRANSFER, "Without feedback (transfer) it was"),
+            (PhaseKind.POST, "At rest afterwards it was"),
+        ):
+            for block in told.of(kind):
+                after = block.features.get(name)
+                if after is not None and after.z is not None:
+                    yield f"{words} {self._against_rest(after)} ({_signed(after.z)} spreads)."
+
+    def _own(self, x: float) -> str:
+        return f"{_n(x)} {self.unit}".strip()
+
+    def _against_rest(self, course: Course) -> str:
+        if course.z is None or course.change is None:
+            return "not comparable with rest"
+        if abs(course.z) < NEAR_Z:
+            return "about the same as at rest"
+        word = "above" if course.change > 0 else "below"
+        if course.relative:
+            return f"{abs(100 * course.change):.0f} % {word} the resting median"
+        return f"{self._own(abs(course.change))} {word} the resting median"
+
+    def _on_rewards(self, train: Sequence[Block]) -> Iterator[str]:
+        alone, joint = weighted(train, "rate_alone"), weighted(train, "rate_joint")
+        if alone is None or joint is None:
+            return
+        conditions = (
+            f"; together with the other conditions {100 * joint:.0f} %"
+            if len(self.told.rules) > 1
+            else ""
+        )
+        changes = sum(s.method == "operator" for s in self.told.steps)
+        moved = (
+            f" The operator changed a threshold {_count(changes, 'time')}, so rates before and "
+            "after cannot be compared."
+            if changes
+            else ""
+        )
+        given = sum(b.rewards or 0 for b in train)
+        were = f"{_count(given, 'reward')} {'was' if given == 1 else 'were'} given"
+        yield (
+            f"{were}, {per_minute(train) or 0.0:.1f} per clean minute. "
+            f"The reward condition held during {100 * alone:.0f} % of clean training "
+            f"time{conditions}. A reward rate tells how easy the threshold was, and a constant one "
+            f"is not learning: look at the feature against rest.{moved}"
+        )
+
+    def _on_muscle(self, train: Sequence[Block]) -> Iterator[str]:
+        known = [b for b in train if b.muscle.r is not None]
+        flagged = [b.label for b in known if b.muscle.flagged]
+        if flagged:
+            yield (
+                f"In {len(flagged)} of {_count(len(known), 'training block')} {self.feature} rose "
+                f"and fell with muscle tension ({', '.join(flagged)}): what was rewarded there may "
+                "be muscle."
+            )
+        elif known:
+            yield (
+                f"{self.feature} did not go along with muscle tension (correlation above "
+                f"{MUSCLE_FLAG}) in any of {_count(len(known), 'training block')} with enough "
+                "clean time to tell."
+            )
+        elif train:
+            why = train[0].muscle.why
+            yield f"Whether {self.feature} went along with muscle tension is not known: {why}."
+
+    # ------------------------------------------------------------ feature and reward
+
+    @property
+    def figure_feature(self) -> Picture | None:
+        caption = (
+            "Dot: median of clean time. Thick bar: middle half. Thin line: 5th to 95th percentile. "
+            "Grey line and band: resting median and one spread (MAD) to each side. "
+            "Dashes: reward threshold as it stood."
+        )
+        return self._picture(
+            figures.feature_by_block(
+                self.told,
+                self.feature,
+                f"{self.feature} in each block against rest",
+                " ".join(self._block_words()),
+            ),
+            caption,
+        )
+
+    def _block_words(self) -> Iterator[str]:
+        for block in self.told.blocks:
+            course = block.features.get(self.feature)
+            if course is not None:
+                yield f"{block.label}: median {self._own(course.spread.median)}."
+
+    @staticmethod
+    def _picture(svg: str, caption: str) -> Picture | None:
+        return Picture(Markup(svg), caption) if svg else None
+
+    @property
+    def resting(self) -> list[Resting]:
+        return list(self.told.resting.values())
+
+    @property
+    def features(self) -> list[dict[str, Any]]:
+        """One table for each watched feature, the trained one first."""
+        names = list(dict.fromkeys([f for f, _ in self.told.rules]))
+        level = self.told.level_feature
+        names += [level] if level and level not in names else []
+        return [self._feature_table(n) for n in names if n in self.told.feature_names]
+
+    def _feature_table(self, name: str) -> dict[str, Any]:
+        told = self.told
+        unit = unit_words(told.units.get(name, ""))
+        rest = told.resting.get(name)
+        rows = [self._feature_row(b, name) for b in told.blocks]
+        rest_words: Any = Unknown("no baseline was learned")
+        if rest is not None:
+            after = f" {unit}" if unit else ""
+            rest_words = (
+                f"median {_n(rest.centre)}{after}, one spread (MAD) to each side {_n(rest.low)} "
+                f"to {_n(rest.high)}{after}; from {rest.n / told.grid_hz:.0f} s clean"
+            )
+        directions = [d for f, d in told.rules if f == name]
+        role = "shown"
+        if directions:
+            role = "rewarded" if name == self.feature else "a condition"
+        return {
+            "name": name,
+            "unit": unit,
+            "what": self._what(name),
+            "role": f"{role}: {' and '.join(directions)}" if any(directions) else role,
+            "rest": rest_words,
+            "rows": rows,
+        }
+
+    def _what(self, name: str) -> str:
+        """Return a feature in a few words: ``power, 12-15 Hz, at Cz``."""
+        feature = self.protocol.features.get(name) if self.protocol else None
+        if feature is None:
+            return "definition not known"
+        band = f"{feature.band_hz[0]:g}-{feature.band_hz[1]:g} Hz" if feature.band_hz else ""
+        at = f"at {', '.join(feature.at)}" if feature.at else ""
+        of = " and ".join(feature.of)
+        parts = [feature.kind.replace("_", " ") + (f" of {of}" if of else ""), band, at]
+        return ", ".join(p for p in parts if p)
+
+    def _feature_row(self, block: Block, name: str) -> dict[str, Any]:
+        course = block.features.get(name)
+        no_clean = "no clean time"
+        row: dict[str, Any] = {"label": block.label, "note": block.note, "invalid": block.invalid}
+        if course is None:
+            return row | dict.fromkeys(("median", "half", "change", "z"), Unknown(no_clean))
+        s = course.spread
+        change: Any = Unknown("no baseline")
+        if course.change is not None:
+            change = (
+                f"{_signed(100 * course.change, 0)} %"
+                if course.relative
+                else _signed(course.change)
+            )
+        return row | {
+            "median": _n(s.median),
+            "half": f"{_n(s.q1)} to {_n(s.q3)}",
+            "change": change,
+            "z": Unknown("no baseline") if course.z is None else _signed(course.z),
+        }
+
+    @property
+    def figure_rates(self) -> Picture | None:
+        told = " ".join(
+            f"{b.label}: alone {100 * (b.rate_alone or 0):.0f} %, "
+            f"together {100 * (b.rate_joint or 0):.0f} %."
+            for b in self.told.of(*COUNTED)
+            if b.rate_alone is not None
+        )
+        return self._picture(
+            figures.rates_by_block(self.told, "Reward rate in each block", told),
+            "Share of clean time in which the reward condition held: alone, and together with all "
+            "other conditions. In transfer blocks nothing was rewarded; the rate is what would "
+            "have been.",
+        )
+
+    @property
+    def rates(self) -> list[dict[str, Any]]:
+        rows = []
+        for b in self.told.of(*COUNTED):
+            none = "no clean time"
+            rate = per_minute([b]) if b.rewards is not None else None
+            rows.append(
+                {
+                    "label": b.label,
+                    "alone": _percent(b.rate_alone, none),
+                    "joint": _percent(b.rate_joint, none),
+                    "first": _percent(b.rate_first_threshold, none),
+                    "rewards": "none" if b.rewards is None else str(b.rewards),
+                    "per_minute": "" if rate is None else f"{rate:.1f}",
+                }
+            )
+        return rows
+
+    @property
+    def threshold_moved(self) -> bool:
+        return sum(s.rule == 0 for s in self.told.steps) > 1
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        rows = []
+        for s in self.told.steps:
+            unit = unit_words(self.told.units.get(s.feature, ""))
+            how = {
+                "operator": "by the operator",
+                "percentile": "learned from the baseline",
+                "fixed": "fixed",
+            }.get(s.method, s.method)
+            no_reason = "no event explains it" if not s.method else "no reason was given"
+            rows.append(
+                {
+                    "time": clock(s.t_s),
+                    "rule": f"{s.feature} {s.direction}".strip(),
+                    "old": "—" if s.old is None else _n(s.old),
+                    "new": f"{_n(s.new)} {unit}".strip(),
+                    "how": how,
+                    "reason": s.reason or (Unknown(no_reason) if s.method != "fixed" else ""),
+                }
+            )
+        return rows
+
+    @property
+    def figure_course(self) -> Picture | None:
+        rest = "Grey line: resting median. " if self.feature in self.told.resting else ""
+        muscle = (
+            "Below: muscle, the RMS of 30 Hz and more at the watched sites; the dotted line is "
+            "where its gate closes. "
+            if self.muscle_known
+            else ""
+        )
+        return self._picture(
+            figures.session_course(
+                self.told,
+                self.feature,
+                f"{self.feature} over the whole session",
+                "Feature, threshold and muscle over time; the tables give the numbers.",
+            ),
+            f"Blue: {self.feature}, clean time only, averaged over a second or more. Dashed: "
+            f"threshold. {rest}{muscle}Shaded: B baseline, T training, then transfer and rest. "
+            "Hatched: held. Dark: missing samples.",
+        )
+
+    # ------------------------------------------------------------ clean time, muscle
+
+    @property
+    def causes(self) -> list[tuple[str, float]]:
+        return [(named(c), s) for c, s in by_cause(self.told.blocks)]
+
+    @property
+    def figure_clean(self) -> Picture | None:
+        said = " ".join(
+            f"{b.label}: {b.clean_s:.0f} s clean, {b.unclean_s:.0f} s not, {b.held_s:.0f} s held."
+            for b in self.told.blocks
+        )
+        return self._picture(
+            figures.clean_time(self.told, self.causes, "Clean time in each block", said),
+            "Above: what became of each block's time. Below: why time was not clean; a moment with "
+            "two causes counts for both.",
+        )
+
+    @property
+    def cause_names(self) -> list[str]:
+        return [named(c) for c, _ in by_cause(self.told.blocks)]
+
+    @property
+    def clean(self) -> list[dict[str, Any]]:
+        order = [c for c, _ in by_cause(self.told.blocks)]
+        return [
+            {
+                "label": b.label,
+                "total": f"{b.total_s:.0f}",
+                "clean": f"{b.clean_s:.0f}",
+                "share": f"{100 * b.clean_s / b.total_s:.0f} %" if b.total_s > 0 else "—",
+                "held": f"{b.held_s:.1f}",
+                "causes": [f"{b.gated_s[c]:.1f}" if c in b.gated_s else "0" for c in order],
+                "invalid": b.invalid,
+                "end": ENDS.get(b.end, b.end) if b.end else Unknown("the recording ends here"),
+                "note": b.note,
+            }
+            for b in self.told.blocks
+        ]
+
+    @property
+    def muscle_known(self) -> bool:
+        return any(b.muscle.median_uv is not None for b in self.told.blocks)
+
+    @property
+    def muscle_sites(self) -> str:
+        return ", ".join(m[7:] for m in self.told.metric_names if m.startswith("muscle_"))
+
+    @property
+    def muscle(self) -> list[dict[str, Any]]:
+        first = next((b.muscle.median_uv for b in self.told.blocks if b.kind == "baseline"), None)
+        rows = []
+        for b in self.told.blocks:
+            m = b.muscle
+            against: Any = Unknown("no baseline block")
+            if m.median_uv is not None and first:
+                against = f"{_signed(100 * (m.median_uv / first - 1), 0)} %"
+            course = b.features.get(self.feature)
+            rows.append(
+                {
+                    "label": b.label,
+                    "uv": Unknown(m.why) if m.median_uv is None else f"{m.median_uv:.2f}",
+                    "against": against,
+                    "feature": self._moved(course) if course else Unknown("no clean time"),
+                    "r": Unknown(m.why) if m.r is None else _signed(m.r),
+                    "flagged": m.flagged,
+                }
+            )
+        return rows
+
+    # ------------------------------------------------------------ delays, quality
+
+    @property
+    def transport(self) -> Any:
+        t = self.told.transport
+        return t if t.p50_ms is not None else Unknown(t.why)
+
+    @property
+    def transport_known(self) -> bool:
+        return self.told.transport.p50_ms is not None
+
+    @property
+    def delays(self) -> list[tuple[str, Any, str]]:
+        """(feature, estimator delay, smoothing in words) of what is rewarded or shown."""
+        told = self.told
+        names = dict.fromkeys([*(f for f, _ in told.rules), told.level_feature])
+        rows = []
+        for name in names:
+            if not name:
+                continue
+            delay = told.delay_s.get(name)
+            shown = Unknown("not in the recording") if delay is None else f"{1000 * delay:.0f} ms"
+            feature = self.protocol.features.get(name) if self.protocol else None
+            smooth = ""
+            if feature is not None and feature.smooth_s:
+                smooth = f"then smoothed over {feature.smooth_s:g} s"
+            elif feature is not None and feature.of:
+                smooth = f"of {', '.join(feature.of)}, which may be smoothed"
+            rows.append((name, shown, smooth))
+        return rows
+
+    @property
+    def quality(self) -> list[tuple[str, Any]]:
+        told = self.told
+        held = sum(h.seconds for h in told.holds)
+        missing = sum(g[1] for g in told.gaps)
+        guard: Any = Unknown("nothing was presented")
+        if told.presented:
+            acted = [f"{k} {_count(n, 'time')}" for k, (n, _) in told.guard.items() if n]
+            guard = ", ".join(acted) or "none"
+        stream = self.recording.spec
+        return [
+            ("Amplifier", f"{stream.name}, {len(stream.channels)} columns, {stream.rate_hz:g} Hz"),
+            ("Reference", self._montage("reference")),
+            ("Samples recorded", f"{len(self.recording.samples)}"),
+            ("Gaps", f"{_count(len(told.gaps), 'gap')}, {_n(missing)} s missing" if told.gaps
+             else "none"),
+            ("Holds", f"{_count(len(told.holds), 'hold')}, {_lasting(held)}" if told.holds
+             else "none"),
+            ("Values shown to the person", str(told.presented) if told.presented
+             else Unknown("nothing was presented")),
+            ("Missed frames", str(told.missed_frames) if told.missed_frames is not None
+             else Unknown("the recording holds no count of frames")),
+            ("Interventions of the flash and loudness guard", guard),
+        ]  # fmt: skip
+
+    def _montage(self, key: str) -> Any:
+        montage = self.header.get("montage")
+        return _text(montage.get(key) if isinstance(montage, Mapping) else None)
+
+    @property
+    def interruptions(self) -> list[dict[str, Any]]:
+        """Holds and gaps, in order."""
+        rows = [
+            (h.start_s, "hold", named(h.cause), h.sentence, h.seconds,
+             "" if h.end_s is not None else "never resumed")
+            for h in self.told.holds
+        ]  # fmt: skip
+        rows += [(s, "gap", cause, "", seconds, "") for s, seconds, cause in self.told.gaps]
+        return [
+            {"time": clock(t), "kind": kind, "cause": cause, "sentence": sentence,
+             "seconds": f"{seconds:.1f} s", "note": note}
+            for t, kind, cause, sentence, seconds, note in sorted(rows)
+        ]  # fmt: skip
+
+    @property
+    def electrodes(self) -> list[tuple[str, str, str]]:
+        """(time, electrode, warning), from every event that names an electrode."""
+        rows = []
+        for event in self.recording.events:
+            d = event.data
+            if event.kind == "electrode":
+                said = f"{d.get('light', '')}. {d.get('why') or ''}".strip()
+                rows.append((self._time(event.seq), str(d.get("name", "")), said))
+            elif event.kind == "mark_bad":
+                said = f"marked bad by the operator. {d.get('reason') or ''}".strip()
+                rows.append((self._time(event.seq), str(d.get("channel", "")), said))
+            elif event.kind == "quality" and isinstance(d.get("electrodes"), Mapping):
+                for name, light in d["electrodes"].items():
+                    if isinstance(light, (list, tuple)) and light and light[0] != "green":
+                        said = f"{light[0]} at the start. {light[1] if len(light) > 1 else ''}"
+                        rows.append((self._time(event.seq), str(name), said.strip()))
+        return rows
+
+    @property
+    def montage_warnings(self) -> list[str]:
+        montage = self.header.get("montage")
+        found = montage.get("warnings") if isinstance(montage, Mapping) else None
+        return (
+            [f"{str(w)[:1].upper()}{str(w)[1:]}" for w in found]
+            if isinstance(found, (list, tuple))
+            else []
+        )
+
+    def _time(self, seq: int) -> str:
+        return clock(seq / self.told.rate_hz) if self.told.rate_hz else "?"
+
+    @property
+    def timeline(self) -> list[tuple[str, str, str]]:
+        rows = []
+        for event in self.recording.events:
+            said = happened.spoken(event)
+            if said is not None:
+                rows.append((event.seq, self._time(event.seq), *said))
+        rows.sort(key=lambda row: row[0])
+        return [row[1:] for row in rows]
+
+    @property
+    def markers(self) -> list[tuple[str, int]]:
+        return [(name, len(found)) for name, found in self.recording.markers.items()]
+
+    # ------------------------------------------------------------ words
+
+    @property
+    def evidence(self) -> Any:
+        return self.protocol.evidence if self.protocol else None
+
+    @property
+    def grade_words(self) -> str:
+        return GRADES.get(self.protocol.evidence.grade, "") if self.protocol else ""
+
+    @property
+    def methods(self) -> Any:
+        if self.protocol is None:
+            return Unknown("the recording holds no protocol that this version understands")
+        told, stream = self.told, self.recording.spec
+        train = told.of(PhaseKind.TRAIN)
+        total = sum(b.total_s for b in train)
+        clean = sum(b.clean_s for b in train)
+        delay = told.delay_s.get(self.feature)
+        version = self.header.get("neuroloop")
+        reference = self._montage("reference")
+        mains = self.header.get("mains_hz")
+        return methods_paragraph(
+            self.protocol,
+            {
+                "amplifier": stream.name or None,
+                "n_channels": sum(c.kind == "eeg" for c in stream.channels) or None,
+                "rate_hz": stream.rate_hz,
+                "reference": reference if isinstance(reference, str) else None,
+                "mains_hz": mains if isinstance(mains, (int, float)) else None,
+                "software": f"Neuroloop {version}" if version else None,
+                "estimator_delay_ms": None if delay is None else 1000.0 * delay,
+                "transport_ms": told.transport.p50_ms,
+                "trained_clean_s": round(clean, 1) if train else None,
+                "gated_share": 1.0 - clean / total if total > 0 else None,
+                "test_session": self.test_session,
+            },
+        )
+
+    @property
+    def provenance(self) -> list[tuple[str, Any]]:
+        header = self.header
+        versions = header.get("versions")
+        rows: list[tuple[str, Any]] = [
+            ("Recording", self.recording.path.name),
+            ("Recording format", _text(header.get("recording_format"))),
+            ("Neuroloop", _text(header.get("neuroloop"))),
+            ("Protocol", _text(self.protocol.name if self.protocol else None)),
+            ("Protocol, SHA-256", _text(header.get("protocol_sha256"))),
+            ("Room, SHA-256", _text(header.get("room_sha256"))),
+            ("Stream", f"{self.recording.spec.source_id} on {self.recording.spec.host}"),
+            ("Grid", f"{self.told.grid_hz:g} Hz"),
+        ]
+        for key in ("machine", "window"):
+            value = header.get(key)
+            if isinstance(value, Mapping):
+                said = "; ".join(f"{k}: {_value(v)}" for k, v in value.items())
+                rows.append((key.capitalize(), said or Unknown("empty")))
+        if isinstance(versions, Mapping):
+            said = ", ".join(f"{k} {v}" for k, v in versions.items())
+            rows.append(("Versions", said or Unknown("empty")))
+        else:
+            rows.append(("Versions", Unknown("not in the recording")))
+        return rows
+
+    @property
+    def protocol_text(self) -> str:
+        text = self.header.get("protocol_text")
+        return text if isinstance(text, str) else ""
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return " x ".join(str(v) for v in value)
+    return "none" if value is None else str(value)
