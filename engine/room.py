@@ -33,7 +33,6 @@ from engine.units import RATE, VOLTAGE, described, mistake, number, quantity, sh
 
 __all__ = [
     "LslSettings",
-    "Plugin",
     "RecordSettings",
     "Room",
     "Screen",
@@ -113,12 +112,6 @@ def _folder(value: str) -> str:
             raise mistake(f"`..` is not allowed in a folder: {shown(value)}", "the whole path")
         if any(RESERVED.fullmatch(part) for part in kind.parts):
             raise mistake(f"{shown(value)} contains a name that Windows reserves", "another name")
-    return value
-
-
-def _plugin_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
-        raise mistake(f"{shown(value)} is no name of an installed package", "e.g. `my-features`")
     return value
 
 
@@ -220,13 +213,6 @@ class RecordSettings(Strict):
         return Path(platformdirs.user_data_dir("neuroloop", appauthor=False)) / "sessions"
 
 
-class Plugin(Strict):
-    """A package whose features, pictures or sounds may be loaded, at exactly this version."""
-
-    name: Annotated[Text, AfterValidator(_plugin_name)]
-    version: Text
-
-
 class Room(Strict):
     """A whole room."""
 
@@ -245,11 +231,15 @@ class Room(Strict):
     record: RecordSettings = RecordSettings()
     markers: Names = ()
     publish: YesNo = True
-    plugins: tuple[Plugin, ...] = ()
     language: Literal["en"] = "en"
     reduced_motion: YesNo = False
 
-    later: ClassVar[tuple[str, ...]] = ("operator_screen", "calibration", "high_contrast")
+    later: ClassVar[tuple[str, ...]] = (
+        "operator_screen",
+        "calibration",
+        "high_contrast",
+        "plugins",
+    )
 
 
 def _in(value: int, low: int, high: int) -> int:
