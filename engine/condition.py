@@ -131,7 +131,9 @@ def _run_sos(sos: np.ndarray, x: Float, zi: np.ndarray) -> tuple[np.ndarray, np.
     SciPy's checks and axis moving take ten times as long as filtering a live chunk of eight
     samples, a dozen times per chunk; its compiled loop is therefore called directly.
     """
-    if _sosfilt is None or not x.size:
+    if not x.size:  # nothing in, nothing out, the state as it was
+        return np.zeros(x.shape, sos.dtype), zi
+    if _sosfilt is None:
         y, zi = sosfilt(sos, x, axis=0, zi=zi)
         return y, zi
     rows = np.array(x.T, dtype=sos.dtype, order="C")
