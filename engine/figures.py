@@ -155,12 +155,13 @@ def feature_by_block(learned: Learned, name: str, title: str, said: str) -> str:
             axes.plot([x, x], [s.p5, s.p95], color=colour, lw=1.2, zorder=3)
             axes.plot([x, x], [s.q1, s.q3], color=colour, lw=6, alpha=0.45, zorder=3,
                       solid_capstyle="butt")  # fmt: skip
-            axes.plot(x, s.median, marker, color=colour, ms=7, mec="white", mew=0.8, zorder=4,
-                      ls="", label=None if word in seen else word)  # fmt: skip
+            # Hollow: its numbers come with a note.
+            fill, rim = ("white", colour) if block.note else (colour, "white")
+            axes.plot(x, s.median, marker, mfc=fill, mec=rim, mew=0.8, ms=7, zorder=4, ls="",
+                      label=None if word in seen else word)  # fmt: skip
             seen.add(word)
         _threshold_marks(axes, learned, blocks, name)
-        axes.set_xticks(range(len(blocks)), [_plain(_two_lines(b.label)) for b in blocks])
-        _slant(axes, len(blocks))
+        axes.set_xticks(range(len(blocks)), _ticks(blocks))
         axes.set_xlim(-0.6, len(blocks) - 0.4)
         axes.set_ylabel(_axis_name(learned, name))
         spreads = [b.features[name].spread for b in blocks]
@@ -172,14 +173,18 @@ def feature_by_block(learned: Learned, name: str, title: str, said: str) -> str:
         return _svg(figure, "fig-feature", title, said)
 
 
-def _two_lines(label: str) -> str:
-    first, _, rest = label.partition(" ")
-    return f"{first}\n{rest}" if len(label) > 9 else label
+def _ticks(blocks: Sequence[Block]) -> list[str]:
+    """Return the names below an axis: whole while there is room, else short."""
+    if len(blocks) > 9:
+        return [_short(b) for b in blocks]
+    return [_plain(b.label.replace(" ", "\n", 1)) for b in blocks]
 
 
-def _slant(axes: Any, n: int) -> None:
-    if n > 9:
-        axes.tick_params(axis="x", labelrotation=60)
+def _short(block: Block) -> str:
+    if block.kind == "train":
+        return f"T{block.number}"
+    word = {"baseline": "B", "transfer": "Tr", "post": "Post"}[block.kind]
+    return word if block.attempt == 1 else f"{word}\nagain"
 
 
 def _threshold_marks(axes: Any, learned: Learned, blocks: Sequence[Block], name: str) -> None:
@@ -228,8 +233,7 @@ def rates_by_block(learned: Learned, title: str, said: str) -> str:
         axes.set_ylim(0, 108)
         axes.set_yticks([0, 25, 50, 75, 100])
         axes.set_ylabel("% of clean time")
-        axes.set_xticks(x, [_plain(_two_lines(b.label)) for b in blocks])
-        _slant(axes, len(blocks))
+        axes.set_xticks(x, _ticks(blocks))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3)
         return _svg(figure, "fig-rates", title, said)
 
@@ -351,7 +355,7 @@ def _muscle_panel(axes: Any, learned: Learned, t: Float, tone: Float) -> None:
 
 
 def _shades(panels: Any, learned: Learned) -> None:
-    short = {"baseline": "B", "transfer": "Transfer", "post": "Post"}
+    short = {"baseline": "B", "transfer": "Tr", "post": "Post"}
     last = -np.inf
     whole = max(learned.rows.t_s[-1] - learned.rows.t_s[0], 1e-9)
     for block in learned.blocks:

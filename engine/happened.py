@@ -34,7 +34,7 @@ CAUSES: Mapping[str, str] = {
 }
 """Causes of gates and holds as a clinician reads them."""
 
-_QUIET = {"reward"}  # counted in the tables; hundreds of lines would hide the rest
+_QUIET = {"reward", "electrode"}  # told in tables; hundreds of lines would hide the rest
 _LONGEST = 400  # characters of an unknown event's data
 
 
@@ -224,10 +224,6 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str] | None]] = {
         f"{d['missing']} samples never arrived"
         + (f" ({float(d['gap_s']):.2f} s)" if d.get("gap_s") is not None else "")
         + f": {d['cause']}.",
-    ),
-    "electrode": lambda d: (
-        "electrodes",
-        f"{d['name']} turned {d['light']}." + (f" {d['why']}" if d.get("why") else ""),
     ),
     "quality_override": lambda d: (
         "operator",

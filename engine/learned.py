@@ -329,7 +329,8 @@ class _Reader(Grid):
 
         if PhaseKind.FAILED in kinds or "failed" in self.events:
             return "failed", said("failed", "sentence") or said("end", "sentence")
-        if PhaseKind.STOPPED in kinds or said("end", "state") == "stopped":
+        stops = [e for e in self.events.get("phase_end", ()) if e.data.get("reason") == "stopped"]
+        if PhaseKind.STOPPED in kinds or stops or said("end", "state") == "stopped":
             return "stopped", said("stop", "reason") or said("end", "sentence")
         last = max((i for i, p in self.plan.items() if _lasts(p)), default=None)
         ended = [

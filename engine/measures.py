@@ -283,7 +283,7 @@ def correlation(a: Float, b: Float) -> tuple[float | None, int, str]:
     use = np.isfinite(a) & np.isfinite(b)
     n = int(use.sum())
     if n < MUSCLE_MIN_BINS:
-        return None, n, f"only {n} clean intervals"
+        return None, n, "too little clean time"
     a, b = a[use], b[use]
     if np.ptp(a) == 0.0 or np.ptp(b) == 0.0:
         return None, n, "one of them did not vary"

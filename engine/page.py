@@ -385,7 +385,8 @@ class Page:
         caption = (
             "Dot: median of clean time. Thick bar: middle half. Thin line: 5th to 95th percentile. "
             "Grey line and band: resting median and one spread (MAD) to each side. "
-            "Dashes: reward threshold as it stood."
+            "Dashes: reward threshold as it stood. Hollow: see the note in the table. B baseline, "
+            "T training, Tr transfer, Post rest afterwards."
         )
         return self._picture(
             figures.feature_by_block(
@@ -553,7 +554,7 @@ class Page:
                 "Feature, threshold and muscle over time; the tables give the numbers.",
             ),
             f"Blue: {self.feature}, clean time only, averaged over a second or more. Dashed: "
-            f"threshold. {rest}{muscle}Shaded: B baseline, T training, then transfer and rest. "
+            f"threshold. {rest}{muscle}Shaded: B baseline, T training, Tr transfer, Post rest. "
             "Hatched: held. Dark: missing samples.",
         )
 
@@ -703,23 +704,29 @@ class Page:
         ]  # fmt: skip
 
     @property
-    def electrodes(self) -> list[tuple[str, str, str]]:
-        """(time, electrode, warning), from every event that names an electrode."""
-        rows = []
+    def electrodes(self) -> list[tuple[str, str]]:
+        """(electrode, what was wrong and when), from every event that names an electrode."""
+        found: dict[str, dict[str, list[str]]] = {}
+
+        def add(name: Any, said: str, seq: int) -> None:
+            times = found.setdefault(str(name), {}).setdefault(said.strip(), [])
+            times.append(self._time(seq))
+
         for event in self.recording.events:
             d = event.data
-            if event.kind == "electrode":
-                said = f"{d.get('light', '')}. {d.get('why') or ''}".strip()
-                rows.append((self._time(event.seq), str(d.get("name", "")), said))
+            if event.kind == "electrode" and d.get("light") != "green":
+                add(d.get("name"), f"{d.get('light')}: {d.get('why') or 'no reason'}", event.seq)
             elif event.kind == "mark_bad":
-                said = f"marked bad by the operator. {d.get('reason') or ''}".strip()
-                rows.append((self._time(event.seq), str(d.get("channel", "")), said))
+                add(d.get("channel"), f"marked bad: {d.get('reason') or 'no reason'}", event.seq)
             elif event.kind == "quality" and isinstance(d.get("electrodes"), Mapping):
                 for name, light in d["electrodes"].items():
                     if isinstance(light, (list, tuple)) and light and light[0] != "green":
-                        said = f"{light[0]} at the start. {light[1] if len(light) > 1 else ''}"
-                        rows.append((self._time(event.seq), str(name), said.strip()))
-        return rows
+                        why = light[1] if len(light) > 1 else "no reason"
+                        add(name, f"{light[0]}: {why}", event.seq)
+        return [
+            (name, "; ".join(f"{said} (at {_times(times)})" for said, times in warned.items()))
+            for name, warned in found.items()
+        ]
 
     @property
     def montage_warnings(self) -> list[str]:
@@ -817,6 +824,13 @@ class Page:
     def protocol_text(self) -> str:
         text = self.header.get("protocol_text")
         return text if isinstance(text, str) else ""
+
+
+def _times(times: Sequence[str]) -> str:
+    """Return points in time, the first few when they are many."""
+    if len(times) <= 8:
+        return ", ".join(times)
+    return f"{', '.join(times[:6])} and {len(times) - 6} more times"
 
 
 def _value(value: Any) -> str:

@@ -57,7 +57,8 @@ def write_report(recording: Path, out: Path | None = None) -> Path:
     page = build_report(read(recording))
     half = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        half.write_text(page, encoding="utf-8")
+        half.touch(mode=0o600)  # for the operator's eyes, like the recording
+        half.write_text(page, encoding="utf-8", newline="\n")
         half.replace(target)
     except OSError as error:
         half.unlink(missing_ok=True)

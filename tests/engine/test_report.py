@@ -438,7 +438,7 @@ def test_muscle_that_goes_with_the_feature_is_flagged(
 
 def test_short_blocks_say_nothing_about_muscle(told: Learned, page: str) -> None:
     assert block(told, "Training 1").muscle.r is None
-    assert "clean intervals" in block(told, "Training 1").muscle.why
+    assert "too little clean time" in block(told, "Training 1").muscle.why
     assert "went along with muscle tension is not known" in page
 
 
@@ -535,6 +535,19 @@ def test_page_says_what_must_be_said(page: str) -> None:
     assert "EEG was recorded with sim (19 channels, 250 Hz)" in text
     for word in ("effective", "improved", "success rate", "cured", "responder", "significant "):
         assert word not in text.replace("no significance", "")
+
+
+def test_electrodes_are_told_once_each_with_all_times(recording: Recording) -> None:
+    lights = [
+        Event(T0, int(seq), "electrode", {"name": "Cz", "light": light, "why": why})
+        for seq, light, why in ((2500, "amber", "mains"), (2750, "green", ""))
+    ] + [Event(T0, 250 * s, "electrode", {"name": "C3", "light": "red"}) for s in range(20)]
+    start = {"electrodes": {"Cz": ["green", ""], "Fp1": ["amber", "noise"]}}
+    events = (*lights, Event(T0, 250, "quality", start))
+    text = Reader(build_report(replace(recording, events=events))).text
+    assert "Cz amber: mains (at 0:10)" in text
+    assert "Fp1 amber: noise (at 0:01)" in text
+    assert "C3 red: no reason (at 0:00, 0:01, 0:02, 0:03, 0:04, 0:05 and 14 more times)" in text
 
 
 def test_same_recording_same_page(recording: Recording, page: str) -> None:
@@ -647,6 +660,31 @@ def test_banners(recording: Recording, change: dict[str, Any], said: str) -> Non
     assert said in Reader(build_report(replace(recording, **change))).text
 
 
+def test_a_stop_is_known_from_any_of_its_traces(recording: Recording) -> None:
+    """A cut may take the last rows or the last events, and not the others."""
+    kinds = recording.decisions.column("kind")
+    running = kinds != PhaseKind.STOPPED.value
+    before = Table(recording.decisions.columns, recording.decisions.values[running])
+    ended = tuple(e for e in recording.events if e.kind != "stop")
+    unended = tuple(e for e in ended if e.kind != "phase_end" or e.data["reason"] != "stopped")
+    assert learned(replace(recording, events=unended)).outcome == "stopped"
+    assert learned(replace(recording, events=ended, decisions=before)).outcome == "stopped"
+    assert learned(replace(recording, events=unended, decisions=before)).outcome == "incomplete"
+
+
+def test_a_session_that_ran_to_its_end_is_done(recording: Recording) -> None:
+    events = tuple(
+        replace(e, data={**e.data, "reason": "complete"}) if e.kind == "phase_end" else e
+        for e in recording.events
+        if e.kind != "stop"
+    )
+    kinds = recording.decisions.column("kind")
+    before = recording.decisions.values[kinds != PhaseKind.STOPPED.value]
+    done = replace(recording, events=events, decisions=Table(recording.decisions.columns, before))
+    assert learned(done).outcome == "done"
+    assert "completed" in build_report(done)
+
+
 def test_a_failed_session_says_why(recording: Recording) -> None:
     event = Event(T0, 0, "failed", {"sentence": "The stream stayed away for 60 s."})
     text = Reader(build_report(replace(recording, events=(*recording.events, event)))).text
@@ -660,6 +698,8 @@ def test_write_report_beside_the_recording(path: Path, page: str) -> None:
     made = write_report(path)
     assert made == path.with_name("session.report.html")
     assert made.read_text(encoding="utf-8") == page
+    if sys.platform != "win32":
+        assert made.stat().st_mode & 0o077 == 0  # client id and notes: nobody else's business
     assert write_report(path) == made  # again: the same page takes the place
     assert sorted(p.name for p in path.parent.iterdir()) == ["session.report.html", "session.xdf"]
 
