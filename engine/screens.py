@@ -9,11 +9,8 @@ from engine.frames import Decision, Phase, PhaseKind, Show
 
 __all__ = ["Cues", "show_for"]
 
-_HOLD_TEXT = {
-    "paused": "We are pausing.",
-    "stale": "One moment, please.",
-    "window": "One moment, please.",
-}
+_HOLD_TEXT = "One moment, please."
+_PAUSE_TEXT = "We are pausing."
 
 
 @dataclass
@@ -41,6 +38,12 @@ class Cues:
         elif kind.terminal or (before in measured and kind is PhaseKind.READY):
             self._play("end")
 
+    def end(self) -> None:
+        """Note an end that no decision carries, so that closed eyes may open."""
+        if not self._key[1].terminal:
+            self._key = (self._key[0], PhaseKind.STOPPED)
+            self._play("end")
+
     def _play(self, name: str) -> None:
         self.count += 1
         self.last = name
@@ -57,6 +60,7 @@ def show_for(
     gain: float,
     progress: float,
     title: str,
+    ended: PhaseKind | None = None,
 ) -> Show:
     """Return what the window should present.
 
@@ -80,8 +84,10 @@ def show_for(
         Share of the session done.
     title : str
         The protocol's title.
+    ended : PhaseKind or None
+        How the session ended, also when no decision says so.
     """
-    kind = PhaseKind.CHECK if decision is None else decision.kind
+    kind = ended or (PhaseKind.CHECK if decision is None else decision.kind)
     phase = plan[decision.phase] if decision is not None and decision.phase >= 0 else None
     causes = tuple(held) or (decision.held if decision is not None else ())
     screen, heading, text = "welcome", title, "We check the signal. Sit comfortably."
@@ -96,7 +102,7 @@ def show_for(
         remaining = None
     elif causes and kind is not PhaseKind.CHECK:
         screen, heading = "neutral", ""
-        text = next((_HOLD_TEXT[c] for c in causes if c in _HOLD_TEXT), "One moment, please.")
+        text = _PAUSE_TEXT if causes == ("paused",) else _HOLD_TEXT
         remaining = None
     elif phase is not None and decision is not None:
         heading, text = "", phase.say

@@ -5,22 +5,33 @@ looks at everything that can go wrong (`engine.watch`), reads the operator's ord
 window's messages, and says what the person should see now. Whatever is not a sample becomes a
 Command or a Hold stamped with the next grid point not yet decided, is recorded, and then folded:
 replay needs nothing else.
+
+However a session ends, also by an error of our own in any thread, it ends as an `Outcome` with
+one sentence, after an end screen, with the recorder still writing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import math
+import re
+import secrets
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from types import MappingProxyType
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
 
 from engine.acquire import Back, Changed, Item, Lost, Marker, MarkerSource
 from engine.assemble import Assembly
-from engine.clock import Clock
+from engine.clock import Clock, wall
+from engine.errors import InputError, RunError, StreamError
 from engine.features import FEATURES
 from engine.folder import free_gb
 from engine.frames import (
@@ -30,6 +41,7 @@ from engine.frames import (
     Decision,
     Event,
     FeatureFrame,
+    Float,
     Gap,
     Hold,
     Phase,
@@ -46,7 +58,15 @@ from engine.record import Recorder
 from engine.screens import Cues, show_for
 from engine.status import Electrode, Status
 from engine.terminal import Order, View
-from engine.watch import CHUNK_REFUSE_S, CHUNK_WARN_S, Staleness, Suspender, Transport
+from engine.watch import (
+    CHUNK_REFUSE_S,
+    CHUNK_WARN_S,
+    Staleness,
+    Standstill,
+    Suspender,
+    Transport,
+    implausible,
+)
 from feedback.worker import Beat, Fault, Key, Message, Ready
 from protocols.model import Protocol as Science
 from protocols.plan import total_s
@@ -64,19 +84,24 @@ DISK_EVERY_S = 5.0
 PUMP_MAX = 200  # items of one turn, so that orders are read also during a backlog
 BEAT_LIMIT_S = 0.7  # window beats ten times a second
 WINDOW_START_S = 20.0  # a slow computer may need long to open its first window
-WINDOW_RESTARTS = 2  # per block; after that the operator decides
+WINDOW_HUNG_S = 2.0  # without a beat; it is replaced then
+WINDOW_RESTARTS = 2  # per block; a third failure ends the session
 LOST_LIMIT_S = 60.0  # a stream that stays away longer ends the session
 CHECK_LIMIT_S = 30.0  # without an operator, doubtful electrodes are waited for so long
 END_SCREEN_S = 2.0
 STOP_DRAIN_S = 0.5
 RATE_LIMIT = 0.02
-HISTORY_S = 60.0
+FOREIGN_S = 60.0  # stamps further from our time are of a clock whose offset is not known yet
+
+# Causes of hold that the session finds itself, the most telling first.
+CAUSES = ("changed", "stale", "transport", "window", "disk", "rate")
+MEASURED = (PhaseKind.BASELINE, PhaseKind.TRAIN, PhaseKind.TRANSFER)
 
 
 class Source(Protocol):
     """What the session needs of an acquisition thread."""
 
-    last_sample_t: float | None
+    failure: BaseException | None
 
     @property
     def clock_offset_s(self) -> float | None: ...
@@ -145,12 +170,18 @@ class SessionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a session ended."""
+    """How a session ended; `exit_code` as in ``docs/exit-codes.md``."""
 
     state: PhaseKind
     sentence: str
     rewards: int
     exit_code: int
+
+
+class _End(NamedTuple):
+    kind: PhaseKind
+    sentence: str
+    code: int = 0
 
 
 @dataclass
@@ -186,6 +217,8 @@ class Session:
     markers : MarkerSource or None
     interrupted : callable
         Whether Ctrl-C or a signal asked for the end.
+    wall_s : callable
+        Wall-clock seconds, to notice that the computer slept; nothing else depends on them.
     """
 
     def __init__(
@@ -201,6 +234,7 @@ class Session:
         publisher: Publisher | None = None,
         markers: MarkerSource | None = None,
         interrupted: Callable[[], bool] = lambda: False,
+        wall_s: Callable[[], float] = lambda: wall().timestamp(),
     ) -> None:
         self.settings = settings
         self.assembly = assembly
@@ -213,6 +247,7 @@ class Session:
         self.publisher = publisher
         self.markers = markers
         self._interrupted = interrupted
+        self._wall_s = wall_s
         self._make_window = make_window
         self.window = make_window()
         self.number = Numberer(settings.spec, settings.counter)
@@ -222,12 +257,11 @@ class Session:
         self._frame: FeatureFrame | None = None
         self._newest_stamp = math.nan
         self._staleness = Staleness()
+        self._standstill = Standstill()
         self._transport = Transport()
-        self._holds = {
-            c: Suspender(c) for c in ("stale", "changed", "transport", "window", "disk", "rate")
-        }
-        self._changed: str = ""
-        self._lost: str = ""
+        self._holds = {cause: Suspender(cause) for cause in CAUSES}
+        self._changed = ""
+        self._lost = ""
         self._ready: Ready | None = None
         self._window_since = 0.0
         self._beat_t = -math.inf
@@ -235,41 +269,63 @@ class Session:
         self._window_dead = ""
         self._gain = 1.0
         self._started = False
-        self._end: tuple[PhaseKind, str] | None = None
+        self._end: _End | None = None
         self._stop_asked_t: float | None = None
         self._t0 = 0.0
         self._next: dict[str, float] = {}
         self._last_flip_seq = -1
         self._last_phase = -1
         self._warned_chunk = False
+        self._warned_disk = False
         self._told_check = ""
+        self._baseline_failed = ""
+        self._free: float | None = None
         self._total_s = total_s(settings.plan)
+        self._eeg = [i for i, c in enumerate(settings.spec.channels) if c.kind == "eeg"]
+        self._check_uv: deque[Float] = deque()  # unclamped, while the signal is checked
+        self._implausible: str | None = None  # None until judged
+        self._broken = False  # an error of our own: the fold is not trusted any more
+        self._dead_threads: deque[tuple[str, BaseException]] = deque()
 
     # ------------------------------------------------------------ the loop
 
     def run(self) -> Outcome:
         """Run to the end; the recording is closed by the caller."""
         self._t0 = self._window_since = self.clock.now()
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # a full collection would stop the loop for tens of milliseconds
+        try:
+            with _thread_errors(self._dead_threads):
+                try:
+                    self._open()
+                    while self._end is None:
+                        self.turn()
+                except Exception as error:  # ends the session, never with a traceback
+                    self._unforeseen(error, "session")
+                return self._finish()
+        finally:
+            gc.enable()
+            gc.unfreeze()
+            self._close()
+
+    def _open(self) -> None:
         self.window.start()
         self.view.start()
         self._event("check", {"warnings": list(self.assembly.warnings)})
         for warning in self.assembly.warnings:
             self._say(warning[:1].upper() + warning[1:] + ".")
-        gc.collect()
-        gc.freeze()
-        gc.disable()  # a full collection would stop the loop for tens of milliseconds
-        try:
-            while self._end is None:
-                self.turn()
-            return self._finish()
-        finally:
-            gc.enable()
-            gc.unfreeze()
-            self.view.close()
-            self.window.stop()
+
+    def _close(self) -> None:
+        for what in (self.view.close, self.window.stop):
+            try:
+                what()
+            except Exception:  # what is left to do does not depend on it
+                log.exception("closing failed")
 
     def turn(self) -> None:
         """Do everything once."""
+        self._notice_standstill()
         self._pump()
         now = self.clock.now()
         self._read_window(now)
@@ -291,6 +347,15 @@ class Session:
         self._next[what] = now + every_s
         return True
 
+    def _notice_standstill(self) -> None:
+        """Hold before anything is folded that has waited while this computer stood still."""
+        now = self.clock.now()
+        stood_s = self._standstill.turn(now, self._wall_s())
+        if stood_s > 0.0:
+            self._event("standstill", {"stood_s": stood_s})
+            said = f"This computer stood still for {stood_s:.1f} s; what arrived meanwhile is old."
+            self._apply(now, "transport", self._started, said)
+
     # ------------------------------------------------------------ samples
 
     def _pump(self) -> None:
@@ -303,37 +368,44 @@ class Session:
                 break
             if isinstance(item, Received):
                 self._receive(item)
+            elif isinstance(item, Back):
+                self._back(item)
             elif isinstance(item, Lost):
                 self._lost = item.sentence
                 self._event("lost", {"sentence": item.sentence})
-                self._say(item.sentence)
-            elif isinstance(item, Back):
-                self._back(item)
             elif isinstance(item, Changed):
                 self._changed = "The stream came back different: " + "; ".join(item.differences)
                 self._event("changed", {"differences": list(item.differences)})
-                self._say(self._changed)
-        while self.markers is not None:
-            marker = self.markers.get()
+        if self.markers is not None:
+            self._drain_markers(self.markers)
+
+    def _drain_markers(self, markers: MarkerSource) -> None:
+        for _ in range(PUMP_MAX):
+            marker = markers.get()
             if marker is None:
-                break
+                return
             if isinstance(marker, Marker):
-                self.recorder.marker(marker.stream, marker.t, marker.text)
+                t = marker.t + (marker.clock_offset_s or 0.0)
+                self.recorder.marker(marker.stream, t, marker.text)
+            else:
+                self._event("marker_lost", {"sentence": marker.sentence})
 
     def _back(self, item: Back) -> None:
         if item.reopened:
             self.number.reopened()
         self._lost = self._changed = ""
         self._event("back", {"gap_s": item.gap_s, "reopened": item.reopened, "uid": item.spec.uid})
-        self._say(f"The stream is back after {item.gap_s:.1f} s.")
 
     def _receive(self, received: Received) -> None:
+        """Record samples, number and fold them; each grid point is decided, also in a burst."""
         if not len(received.stamps):
             return
         self.recorder.raw(received.samples, received.stamps)
         self._staleness.received(received.t_pulled)
         self._newest_stamp = float(received.stamps[-1])
-        newest: Point | None = None
+        if self._broken:
+            return
+        before = self._decision
         for item in self.number.step(received):
             if isinstance(item, Event):
                 self._keep(item)
@@ -345,18 +417,28 @@ class Session:
             elif isinstance(item, Chunk):
                 for point in self.fold.step(item):
                     self._take(point)
-                    newest = point
-        if newest is not None:
+                if not self._started:
+                    self._keep_for_check(item.uv)
+        if self._decision is not before:
             self._show(self.clock.now())
+
+    def _keep_for_check(self, uv: Float) -> None:
+        """Keep a second of the EEG as it came, before anything is clamped."""
+        self._check_uv.append(uv[:, self._eeg])
+        wanted = round(self.settings.spec.rate_hz)
+        while sum(map(len, self._check_uv)) - len(self._check_uv[0]) >= wanted:
+            self._check_uv.popleft()
 
     def _take(self, point: Point) -> None:
         """Record and publish one grid point."""
         frame, decision = point.frame, point.decision
         self.recorder.feature(frame)
         self.recorder.decision(decision)
-        self._cues.see(decision)
         for event in point.events:
             self._keep(event)
+        if self._end is not None:  # only the recording goes on
+            return
+        self._cues.see(decision)
         self._frame, self._decision = frame, decision
         if self.publisher is not None:
             self.publisher.features(frame, self.source.clock_offset_s)
@@ -383,24 +465,25 @@ class Session:
         self.recorder.input(command)
         self.fold.step(command)
 
-    def _hold(self, suspender: Suspender, on: bool) -> None:
-        hold = Hold(self.fold.next_grid, on, suspender.cause, suspender.sentence)
+    def _hold(self, cause: str, on: bool, sentence: str) -> None:
+        hold = Hold(self.fold.next_grid, on, cause, sentence)
         self.recorder.input(hold)
         self.fold.step(hold)
-        word = "Held" if on else "Resumed"
-        self._say(f"{word}: {suspender.sentence}")
         self._show(self.clock.now())
 
-    def _event(self, kind: str, data: dict[str, object]) -> None:
+    def _event(self, kind: str, data: Mapping[str, object]) -> None:
         self._keep(Event(self.clock.now(), self.fold.next_grid, kind, data))
 
     def _keep(self, event: Event) -> None:
         self.recorder.event(event)
         if self.publisher is not None:
             self.publisher.marker(event)
-        sentence = _sentence(event)
-        if sentence:
-            self._say(sentence)
+        if event.kind == "failed":
+            self._baseline_failed = str(event.data.get("sentence", ""))
+        elif self._end is None:
+            sentence = _sentence(event)
+            if sentence:
+                self._say(sentence)
 
     def _say(self, text: str) -> None:
         minutes, seconds = divmod(int(self.clock.now() - self._t0), 60)
@@ -409,52 +492,76 @@ class Session:
     # ------------------------------------------------------------ what can go wrong
 
     def _watch(self, now: float) -> None:
-        """Begin and end holds."""
+        """Begin and end holds; end the session when one cannot help."""
+        if self._dead_threads:
+            self._thread_died(*self._dead_threads.popleft())
+        elif self.source.failure is not None:
+            self._unforeseen(self.source.failure, "acquire")
         chunk_s = self._staleness.chunk_s
-        if not math.isnan(chunk_s) and chunk_s > CHUNK_WARN_S and not self._warned_chunk:
+        if chunk_s > CHUNK_WARN_S and not self._warned_chunk:
             self._warned_chunk = True
-            self._say(f"The amplifier sends chunks of {1e3 * chunk_s:.0f} ms: feedback is late.")
             self._event("chunk", {"chunk_s": chunk_s, "too_long": chunk_s > CHUNK_REFUSE_S})
-        stale = self._staleness.stale(now)
-        age = self._staleness.age_s(now)
-        lost = self._lost or f"No new samples for {age:.1f} s: check amplifier and cable."
-        self._apply(now, "stale", stale and self._started, lost)
         self._apply(now, "changed", bool(self._changed), self._changed)
+        stale = self._staleness.stale(now)
+        self._apply(now, "stale", stale and self._started, self._silence(now))
         age_s = self._age_s(now)
         slow = self._transport.update(now, None if stale else age_s)
         late = f"Samples arrive {1e3 * (age_s or 0):.0f} ms late: this computer is too busy."
         self._apply(now, "transport", slow, late)
         self._watch_window(now)
-        fault = self.recorder.fault
-        if self._due("disk", now, DISK_EVERY_S) and fault is None:
-            free = free_gb(self.settings.recording.parent)
-            if free < self.settings.keep_free_gb:
-                fault = f"Only {free:.1f} GB are left on the disk."
-        if fault is not None:
-            self._apply(now, "disk", True, fault)
-            self._fail(fault)
+        self._watch_disk(now)
         rate = self.number.measured_rate_hz
         nominal = self.settings.spec.rate_hz
         wrong = rate is not None and abs(rate / nominal - 1.0) > RATE_LIMIT
         said = f"The stream says {nominal:g} Hz but sends {rate or 0:.1f} Hz."
         self._apply(now, "rate", wrong, said)
 
+    def _silence(self, now: float) -> str:
+        age = self._staleness.age_s(now)
+        return self._lost or f"No new samples for {age:.1f} s: check amplifier and cable."
+
     def _apply(self, now: float, cause: str, bad: bool, sentence: str) -> None:
-        changed = self._holds[cause].update(now, bad, sentence)
-        if changed is not None and self._end is None:
-            self._hold(self._holds[cause], changed)
+        suspender = self._holds[cause]
+        changed = suspender.update(now, bad, sentence)
+        if changed is None or self._end is not None:
+            return
+        if changed:
+            self._say(f"Held: {sentence}")
+        else:
+            sentence = _RESUMED[cause]
+            others = any(s.on for s in self._holds.values()) or "paused" in self.decider.held
+            self._say(sentence if others else f"Resumed: {sentence}")
+        self._hold(cause, changed, sentence)
+
+    def _watch_disk(self, now: float) -> None:
+        fault = self.recorder.fault
+        if fault is not None:
+            self._fail(fault)
+            return
+        if not self._due("disk", now, DISK_EVERY_S):
+            return
+        try:
+            self._free = free_gb(self.settings.recording.parent)
+        except OSError as error:
+            self._fail(f"The record folder cannot be reached any more: {error.strerror or error}.")
+            return
+        keep = self.settings.keep_free_gb
+        if self._free < 2.0 * keep and not self._warned_disk:
+            self._warned_disk = True
+            self._event("disk", {"free_gb": self._free, "keep_gb": keep})
+        measuring = self._decision is not None and self._decision.kind in MEASURED
+        # A block that has begun may end, within reason.
+        if self._free < (0.5 * keep if measuring else keep):
+            self._fail(f"Only {self._free:.1f} GB are left on the disk of the recordings.")
 
     def _watch_window(self, now: float) -> None:
         opening = self._ready is None and now - self._window_since < WINDOW_START_S
         dead = not self.window.alive
         silent = self._ready is not None and now - self._beat_t > BEAT_LIMIT_S
         never = self._ready is None and not opening
-        bad = dead or silent or never or (self._started and self._ready is None)
-        sentence = "The person's window does not answer."
-        if self._window_dead:
-            sentence = self._window_dead
-        self._apply(now, "window", bad and self._started, sentence)
-        if not (dead or never or (silent and now - self._beat_t > 2.0)):
+        bad = self._started and (dead or silent or self._ready is None)
+        self._apply(now, "window", bad, self._window_dead or "The person's window does not answer.")
+        if not (dead or never or (silent and now - self._beat_t > WINDOW_HUNG_S)):
             return
         if self._window_dead and not self._started:
             self._fail(self._window_dead)
@@ -465,8 +572,11 @@ class Session:
             self._fail("The person's window failed three times in one block.")
             return
         self._restarts[block] = used + 1
-        self._event("window_restart", {"count": used + 1, "exit": str(self._window_dead)})
-        self.window.stop(0.2)
+        self._event("window_restart", {"count": used + 1, "why": self._window_dead})
+        # Ending a window that hangs takes seconds, which the samples do not have.
+        threading.Thread(
+            target=self.window.stop, args=(0.2,), name="window-end", daemon=True
+        ).start()
         self.window = self._make_window()
         self._ready, self._window_since, self._window_dead = None, now, ""
         self.window.start()
@@ -499,24 +609,42 @@ class Session:
                 self._stop("The person pressed the stop key.")
             elif isinstance(message, Fault):
                 self._event("window_fault", {"text": message.text, "fatal": message.fatal})
-                self._say(message.text)
                 if message.fatal:
                     self._window_dead = message.text
 
     # ------------------------------------------------------------ people
 
     def _read_orders(self, now: float) -> None:
-        if self._interrupted() and self._stop_asked_t is None:
+        if self._interrupted():
             self._stop("Interrupted (Ctrl-C).")
-        for order in self.view.poll():
+        orders: tuple[Order, ...] = ()
+        with self._at_view():
+            orders = self.view.poll()
+        for order in orders:
             self._obey(order, now)
+
+    @contextlib.contextmanager
+    def _at_view(self) -> Iterator[None]:
+        """End the session properly when the operator's terminal is gone."""
+        try:
+            yield
+        except UnicodeError as error:  # a terminal without µ still shows the rest
+            log.warning("view cannot show: %s", error)
+        except (OSError, ValueError, SystemExit) as error:  # rich ends Python on a broken pipe
+            if self._end is None and self._stop_asked_t is None:
+                log.warning("view lost: %r", error)
+                self._stop("The operator's terminal was closed.")
 
     def _obey(self, order: Order, now: float) -> None:
         if order.kind == "stop":
             self._stop(order.text or "Stopped by the operator.")
         elif order.kind == "start":
             if not self._started:
-                self._begin(now, forced=True)
+                waits = self._waits(now) or self._refusal()[0]
+                if waits:
+                    self._say(f"Cannot start yet. {waits}")
+                else:
+                    self._begin(now, forced=True)
         elif order.kind == "volume":
             self._gain = min(1.0, max(0.0, order.value))
             self._command("volume", value=self._gain)
@@ -524,18 +652,24 @@ class Session:
             self._command(order.kind, target=order.target, value=order.value, text=order.text)
 
     def _stop(self, reason: str) -> None:
-        if self._stop_asked_t is None:
+        if self._stop_asked_t is None and self._end is None:
             self._stop_asked_t = self.clock.now()
             self._say(reason)
             self._command("stop", text=reason)
+            self._show(self._stop_asked_t)
 
     def _check(self, now: float) -> None:
         """Start when stream, electrodes, screen and sound are good, or say what is missing."""
-        if self._stop_asked_t is not None or self._ready is None or self._staleness.stale(now):
+        if self._stop_asked_t is not None or self._end is not None:
             return
-        warm_s = self.fold.settle_s()
-        since_s = self.fold.next_seq / self.settings.spec.rate_hz
-        if since_s < max(self.settings.check_s, warm_s) or not self.seen.electrodes:
+        refusal, code = self._refusal()
+        late = now - self._t0 > CHECK_LIMIT_S + self.settings.check_s
+        if refusal:
+            self._tell_once(refusal)
+            if late and not self.settings.wait_for_operator:
+                self._fail(refusal, code)
+            return
+        if self._waits(now):
             return
         poor = self._poor()
         if self.settings.wait_for_operator:
@@ -544,7 +678,7 @@ class Session:
             )
         elif not poor:
             self._begin(now, forced=False)
-        elif now - self._t0 > CHECK_LIMIT_S + self.settings.check_s:
+        elif late:
             if self.settings.use == "clinical":
                 self._fail(f"{poor} A clinical session starts with good electrodes only.")
             else:
@@ -552,10 +686,59 @@ class Session:
         else:
             self._tell_once(poor)
 
+    def _waits(self, now: float) -> str:
+        """Return what the start waits for, or nothing; it passes or is mended by somebody."""
+        if self._ready is None:
+            return "Waiting for the person's window to open."
+        if self._staleness.age_s(now) == math.inf:
+            return self._lost or "Waiting for the first samples."
+        held = next((s for s in self._holds.values() if s.on), None)
+        if held is not None:
+            return held.sentence
+        if self._staleness.stale(now):
+            return self._silence(now)
+        since_s = self.fold.next_seq / self.settings.spec.rate_hz
+        known = self.seen.electrodes and self._implausible is not None
+        known = known and not math.isnan(self._staleness.chunk_s)
+        if since_s < max(self.settings.check_s, self.fold.settle_s()) or not known:
+            return "Checking the signal."
+        return ""
+
+    def _refusal(self) -> tuple[str, int]:
+        """Return why this stream can train nobody, and the exit code; empty when it can."""
+        chunk_s = self._staleness.chunk_s
+        if chunk_s > CHUNK_REFUSE_S:
+            said = (
+                f"The amplifier sends packets of {1e3 * chunk_s:.0f} ms; more than "
+                f"{1e3 * CHUNK_REFUSE_S:.0f} ms is too late for feedback. Choose smaller packets "
+                "(chunks, blocks) in the amplifier's software."
+            )
+            return said, StreamError.exit_code
+        return self._implausible or "", InputError.exit_code
+
+    def _judge_size(self) -> None:
+        """Look whether the numbers can be the microvolts of a head."""
+        window = self._check_window()
+        if window is not None:
+            names = tuple(self.settings.spec.channels[i].name for i in self._eeg)
+            found = assess(window, names, self.settings.spec.rate_hz, None)
+            self._implausible = implausible([e.rms_uv for e in found])
+
+    def _check_window(self) -> Float | None:
+        """Return the newest second of EEG as it came, None while there is none."""
+        wanted = round(self.settings.spec.rate_hz)
+        if sum(map(len, self._check_uv)) < wanted:
+            return None
+        uv = np.concatenate(self._check_uv)[-wanted:]
+        # Whoever sends 1e300 is told so; the arithmetic need not overflow for it.
+        clipped: Float = np.clip(np.nan_to_num(uv, nan=0.0, posinf=1e12, neginf=-1e12), -1e12, 1e12)
+        return clipped
+
     def _tell_once(self, sentence: str) -> None:
-        if sentence != self._told_check:
-            self._told_check = sentence
+        """Tell what the check found; numbers that only waver are no news."""
+        if _without_numbers(sentence) != _without_numbers(self._told_check):
             self._say(sentence)
+        self._told_check = sentence
 
     def _poor(self) -> str:
         """Return what is wrong with electrodes the protocol uses, or nothing."""
@@ -565,6 +748,7 @@ class Session:
 
     def _begin(self, now: float, *, forced: bool) -> None:
         self._started = True
+        self._check_uv.clear()
         poor = self._poor()
         if forced and poor:
             self._event("quality_override", {"electrodes": poor})
@@ -575,10 +759,16 @@ class Session:
 
     # ------------------------------------------------------------ what people see
 
+    def _newest_t(self, now: float) -> float:
+        """Return the newest stamp on our clock; NaN while the source's clock is not known."""
+        offset_s = self.source.clock_offset_s
+        if offset_s is None and not abs(now - self._newest_stamp) < FOREIGN_S:
+            return math.nan
+        return self._newest_stamp + (offset_s or 0.0)
+
     def _age_s(self, now: float) -> float | None:
-        if not math.isfinite(self._newest_stamp):
-            return None
-        return now - (self._newest_stamp + (self.source.clock_offset_s or 0.0))
+        age_s = now - self._newest_t(now)
+        return age_s if math.isfinite(age_s) else None
 
     def _held(self) -> tuple[str, ...]:
         own = tuple(s.cause for s in self._holds.values() if s.on)
@@ -598,18 +788,21 @@ class Session:
             self._decision,
             self.settings.plan,
             now=now,
-            newest_t=self._newest_stamp + (self.source.clock_offset_s or 0.0),
+            newest_t=self._newest_t(now),
             held=self._held() if self._stop_asked_t is None else ("stopped",),
             cues=self._cues,
             gain=self._gain,
             progress=self._progress(),
             title=self.settings.protocol.title,
+            ended=None if self._end is None else self._end.kind,
         )
         self.window.show(show)
         if self.publisher is not None:
             self.publisher.feedback(show)
 
     def _assess(self) -> None:
+        if not self._started:
+            self._judge_size()
         raw = self.fold.conditioner.raw
         window = raw.window()
         if raw.filled < len(window):
@@ -643,56 +836,49 @@ class Session:
         age_s = self._age_s(now)
         kind = self._state()
         clean = self.seen.train_clean_s
-        self.view.update(
-            Status(
-                title=s.protocol.title,
-                client=s.client,
-                state=kind,
-                test_session=s.short,
-                phase_name=_phase_name(phase) if phase is not None else "Signal check",
-                phase_s=self.decider.phase_s,
-                phase_lasts_s=phase.lasts_s if phase is not None else s.check_s,
-                session_s=self._progress() * self._total_s,
-                session_lasts_s=self._total_s,
-                stream_name=s.spec.name,
-                rate_hz=s.spec.rate_hz,
-                measured_rate_hz=self.number.measured_rate_hz,
-                age_ms=None if age_s is None else 1e3 * age_s,
-                age_known=self.source.clock_offset_s is not None,
-                transport_ms_p50=_quantile(delays, 0.50),
-                transport_ms_p95=_quantile(delays, 0.95),
-                estimator_delay_ms=1e3 * self.assembly.level_delay_s,
-                electrodes=self._lights(),
-                feature_name=reward.feature,
-                feature_unit=self._unit(reward.feature),
-                feature_value=value,
-                threshold=threshold,
-                history=tuple(self.seen.history),
-                reward_rate_alone=alone,
-                joint_rate=joint,
-                rewards=0 if d is None else d.rewards,
-                rewards_per_min=60.0 * d.rewards / clean if d is not None and clean > 0 else None,
-                clean_s=self.seen.clean_s,
-                gated_s=dict(self.seen.gated_s),
-                why=self._why(held),
-                held=bool(held),
-                window_ok=self._ready is not None and now - self._beat_t <= BEAT_LIMIT_S,
-                sound_ok=self._ready is not None and bool(self._ready.audio),
-                volume=self._gain,
-                recording_path=str(s.recording),
-                disk_free_gb=self._free_gb(now),
-                messages=tuple(self.seen.messages),
-                direction=reward.direction,
-                paused="paused" in held,
-            )
+        status = Status(
+            title=s.protocol.title,
+            client=s.client,
+            state=kind,
+            test_session=s.short,
+            phase_name=_phase_name(phase) if phase is not None else "Signal check",
+            phase_s=self.decider.phase_s,
+            phase_lasts_s=phase.lasts_s if phase is not None else s.check_s,
+            session_s=self._progress() * self._total_s,
+            session_lasts_s=self._total_s,
+            stream_name=s.spec.name,
+            rate_hz=s.spec.rate_hz,
+            measured_rate_hz=self.number.measured_rate_hz,
+            age_ms=None if age_s is None else 1e3 * age_s,
+            age_known=self.source.clock_offset_s is not None,
+            transport_ms_p50=_quantile(delays, 0.50),
+            transport_ms_p95=_quantile(delays, 0.95),
+            estimator_delay_ms=1e3 * self.assembly.level_delay_s,
+            electrodes=self._lights(),
+            feature_name=reward.feature,
+            feature_unit=self._unit(reward.feature),
+            feature_value=value,
+            threshold=threshold,
+            history=tuple(self.seen.history),
+            reward_rate_alone=alone,
+            joint_rate=joint,
+            rewards=0 if d is None else d.rewards,
+            rewards_per_min=60.0 * d.rewards / clean if d is not None and clean > 0 else None,
+            clean_s=self.seen.clean_s,
+            gated_s=dict(self.seen.gated_s),
+            why=self._why(held),
+            held=bool(held),
+            window_ok=self._ready is not None and now - self._beat_t <= BEAT_LIMIT_S,
+            sound_ok=self._ready is not None and bool(self._ready.audio),
+            volume=self._gain,
+            recording_path=str(s.recording),
+            disk_free_gb=self._free,
+            messages=tuple(self.seen.messages),
+            direction=reward.direction,
+            paused="paused" in held,
         )
-
-    def _free_gb(self, now: float) -> float | None:
-        if self._due("free", now, DISK_EVERY_S):
-            self._free = free_gb(self.settings.recording.parent)
-        return self._free
-
-    _free: float | None = None
+        with self._at_view():
+            self.view.update(status)
 
     def _unit(self, feature: str) -> str:
         kind = self.settings.protocol.features[feature].kind
@@ -718,11 +904,7 @@ class Session:
         if self._end is not None:
             return self._end[1]
         if not self._started:
-            if self._ready is None:
-                return "Waiting for the person's window to open."
-            if self._staleness.age_s(self.clock.now()) == math.inf:
-                return "Waiting for the first samples."
-            return self._told_check
+            return self._told_check or self._waits(self.clock.now())
         for cause in held:
             if cause == "paused":
                 return "Paused. Press p to go on."
@@ -735,77 +917,106 @@ class Session:
 
     # ------------------------------------------------------------ the end
 
-    def _fail(self, sentence: str) -> None:
-        if self._end is None:
-            self._event("failed", {"sentence": sentence})
-            self._say(sentence)
-            self._end = (PhaseKind.FAILED, sentence)
-
-    def _look_for_end(self, now: float) -> None:
-        d = self._decision
+    def _fail(self, sentence: str, code: int = RunError.exit_code) -> None:
         if self._end is not None:
             return
-        if d is not None and d.kind is PhaseKind.DONE:
-            self._end = (PhaseKind.DONE, "The session is complete.")
-        elif d is not None and d.kind is PhaseKind.FAILED:
-            last = next((m for m in reversed(self.seen.messages)), "The baseline failed.")
-            self._end = (PhaseKind.FAILED, last.split(" ", 1)[-1])
-        elif d is not None and d.kind is PhaseKind.STOPPED:
-            self._end = (PhaseKind.STOPPED, "Stopped. The recording is complete up to here.")
-        elif self._stop_asked_t is not None and now - self._stop_asked_t > STOP_DRAIN_S:
-            # No sample came to carry the stop: the stream is gone too.
-            self._end = (PhaseKind.STOPPED, "Stopped. The recording is complete up to here.")
-        elif self._started and self._staleness.age_s(now) > LOST_LIMIT_S:
-            self._fail(f"The stream stayed away for {LOST_LIMIT_S:.0f} s.")
-        elif not self._started and now - self._t0 > LOST_LIMIT_S and not self.fold.next_seq:
-            self._fail("The stream never sent a sample.")
+        self._event("failed", {"sentence": sentence})
+        if not self._broken:  # nothing is rewarded any more, also not in the recording
+            self._hold("failed", True, sentence)
+        self._end = _End(PhaseKind.FAILED, sentence, code)
+
+    def _unforeseen(self, error: BaseException, where: str) -> None:
+        """End the session by an error of our own: a number for people, the rest for the log."""
+        number = secrets.token_hex(3)
+        log.error("unforeseen id=%s where=%s", number, where, exc_info=error)
+        self._broken = True
+        data = {"id": number, "where": where, "error": f"{type(error).__name__}: {error}"}
+        self._event("error", data)
+        self._fail(
+            f"Neuroloop met an error of its own (number {number}, in {where}). The recording up "
+            "to here is kept; the log file tells more."
+        )
+
+    def _thread_died(self, name: str, error: BaseException) -> None:
+        if name == "operator-view" and isinstance(error, OSError):
+            self._stop("The operator's terminal was closed.")
+        else:
+            self._unforeseen(error, name)
+
+    def _look_for_end(self, now: float) -> None:
+        if self._end is not None:
+            return
+        kind = PhaseKind.CHECK if self._decision is None else self._decision.kind
+        asked = self._stop_asked_t
+        if kind is PhaseKind.DONE:
+            self._end = _End(kind, "The session is complete.")
+        elif kind is PhaseKind.FAILED:
+            self._end = _End(kind, self._baseline_failed, RunError.exit_code)
+        elif kind is PhaseKind.STOPPED or (asked is not None and now - asked > STOP_DRAIN_S):
+            # Without samples nothing carries the stop, and there is nothing to wait for.
+            self._end = _End(PhaseKind.STOPPED, "Stopped. The recording is complete up to here.")
+        else:
+            away_s = min(self._staleness.age_s(now), now - self._t0)
+            if away_s > LOST_LIMIT_S:
+                self._fail(self._stayed_away(), StreamError.exit_code)
+
+    def _stayed_away(self) -> str:
+        if self._changed:
+            return f"{self._changed}. A new session is needed for it."
+        if self._staleness.age_s(self.clock.now()) == math.inf:
+            return "The stream never sent a sample."
+        return f"The stream stayed away for {LOST_LIMIT_S:.0f} s."
 
     def _finish(self) -> Outcome:
         """Show the last screen for a moment; keep recording meanwhile."""
-        kind, sentence = self._end or (PhaseKind.STOPPED, "")
-        until = self.clock.now() + END_SCREEN_S
-        self._say(sentence)
-        last = self._decision
-        if last is not None and not last.kind.terminal:
-            # The fold never saw the end (no samples left): show it all the same.
-            self._decision = _ended(last, kind)
-        self._stop_asked_t = None
-        for suspender in self._holds.values():
-            suspender.on = False
-        while self.clock.now() < until:
-            now = self.clock.now()
-            self._drain_raw()
-            self._show(now)
-            self._update_view(now)
-            self._read_window(now)
-            self.clock.sleep(0.02)
-        codes = {PhaseKind.DONE: 0, PhaseKind.STOPPED: 0, PhaseKind.FAILED: 1}
-        code = 130 if self._interrupted() else codes.get(kind, 1)
-        self._event("end", {"state": kind.name.lower(), "sentence": sentence})
-        rewards = 0 if last is None else last.rewards
-        return Outcome(kind, sentence, rewards, code)
-
-    def _drain_raw(self) -> None:
-        for _ in range(PUMP_MAX):
-            item = self.source.get(0.0)
-            if item is None:
-                return
-            if isinstance(item, Received) and len(item.stamps):
-                self._receive_after_end(item)
-
-    def _receive_after_end(self, received: Received) -> None:
-        """Keep folding while the end screen shows: raw data and decisions stay one list."""
-        self.recorder.raw(received.samples, received.stamps)
-        for item in self.number.step(received):
-            if isinstance(item, Gap):
-                self.recorder.input(item)
-                self.fold.step(item)
-            elif isinstance(item, Chunk):
-                for point in self.fold.step(item):
-                    self.recorder.feature(point.frame)
-                    self.recorder.decision(point.decision)
+        end = self._end or _End(PhaseKind.FAILED, "The session ended early.", 1)
+        self._end = end
+        code = 130 if self._interrupted() else end.code
+        rewards = 0 if self._decision is None else self._decision.rewards
+        try:
+            self._say(end.sentence)
+            self._event("end", {"state": end.kind.name.lower(), "sentence": end.sentence})
+            self._cues.end()
+            self._update_view(self.clock.now())
+            until = self.clock.now() + END_SCREEN_S
+            while self.clock.now() < until:
+                self._pump()
+                now = self.clock.now()
+                self._read_window(now)
+                if self._due("show", now, SHOW_EVERY_S):
+                    self._show(now)
+                if self._due("status", now, STATUS_EVERY_S):
+                    self._update_view(now)
+        except Exception:  # the end is known; only its picture suffers
+            log.exception("end screen failed")
+        return Outcome(end.kind, end.sentence, rewards, code)
 
 
+@contextlib.contextmanager
+def _thread_errors(found: deque[tuple[str, BaseException]]) -> Iterator[None]:
+    """Note what ends a thread, for the session to act on: none dies in silence."""
+
+    def note(args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread is not None else "a thread"
+        found.append((name, args.exc_value or args.exc_type()))
+
+    before, threading.excepthook = threading.excepthook, note
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
+_RESUMED: Mapping[str, str] = MappingProxyType(
+    {
+        "changed": "The agreed stream is back.",
+        "stale": "Samples arrive again.",
+        "transport": "Samples arrive in time again.",
+        "window": "The person's window is back.",
+        "disk": "There is room on the disk again.",
+        "rate": "The sampling rate is right again.",
+    }
+)
 _GATE_WORDS = {
     "amplitude": "large amplitude",
     "blink": "a blink",
@@ -842,21 +1053,39 @@ def _quantile(ordered: Sequence[float], q: float) -> float | None:
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
-def _ended(last: Decision, kind: PhaseKind) -> Decision:
-    return replace(last, kind=kind, level=None, reward=False)
-
-
 def _sentence(event: Event) -> str:
     """Return what the operator reads about an event; nothing for those shown elsewhere."""
     data = event.data
-    if isinstance(data.get("sentence"), str) and event.kind in ("refused", "advice", "failed"):
-        return str(data["sentence"])
-    if event.kind == "advice":
+    if event.kind in ("refused", "lost", "marker_lost"):
+        return str(data.get("sentence", ""))
+    if event.kind in ("advice", "window_fault"):
         return str(data.get("text", ""))
+    if event.kind == "changed":
+        return "The stream came back different: " + "; ".join(data.get("differences", ()))
+    if event.kind == "back":
+        return f"The stream is back after {data.get('gap_s', 0):.1f} s."
+    if event.kind == "chunk":
+        ms = 1e3 * data.get("chunk_s", 0.0)
+        return f"The amplifier sends packets of {ms:.0f} ms: feedback is late."
+    if event.kind == "rate":
+        return _rate_sentence(data)
+    if event.kind == "clock":
+        return f"The amplifier's clock was set by {data.get('jump_s', 0):+.1f} s."
+    if event.kind == "counter":
+        return "The amplifier's sample counter broke off; the time stamps tell of gaps instead."
+    if event.kind == "disk":
+        return f"Only {data.get('free_gb', 0):.1f} GB are left on the disk: make space soon."
+    if event.kind == "window_restart":
+        return "The person's window is opened again."
+    if event.kind == "quality_override":
+        return f"Started all the same. {data.get('electrodes')}"
+    if event.kind == "hold" and data.get("cause") == "paused":
+        return "Paused." if data.get("on") else "The pause is over."
     if event.kind == "baseline_repeat":
         return f"Baseline again: only {data.get('clean_s', 0):.0f} s were clean."
     if event.kind == "threshold_change":
-        return f"Threshold of {data.get('feature')} changed."
+        new = data.get("new", math.nan)
+        return f"Threshold of {data.get('feature')} is now {new:.3g}: {data.get('reason')}"
     if event.kind == "note":
         return f"Note: {data.get('text')}"
     if event.kind == "mark_bad":
@@ -866,3 +1095,13 @@ def _sentence(event: Event) -> str:
     if event.kind == "block_invalid":
         return "More than half of this block was gated: it is marked invalid."
     return ""
+
+
+def _without_numbers(sentence: str) -> str:
+    return re.sub(r"[\d.,]+", "", sentence)
+
+
+def _rate_sentence(data: Mapping[str, object]) -> str:
+    if data.get("verdict") != "warn":  # "error" is a hold, with a sentence of its own
+        return ""
+    return f"The stream says {data['nominal_hz']:g} Hz but sends {data['measured_hz']:.2f} Hz."
