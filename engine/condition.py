@@ -299,17 +299,14 @@ class Conditioner:
         self._fresh = False
         self._last_ref = referenced[-1].copy()
         jumped = np.abs(diff) > self._step_limit
-        calm = ~jumped.any(axis=1)
-        if self._decimate > 1:
-            kept = calm & (np.arange(seq, seq + len(diff)) % self._decimate == 0)
-        else:
-            kept = calm
-        self._diffs.push(diff[kept])
-        if calm.all():
+        # Jumps are learned from as well: the median tells them apart, and strong mains, whose every
+        # sample jumps, would otherwise never become this channel's normal.
+        self._diffs.push(diff[-seq % self._decimate :: self._decimate])
+        rows = np.flatnonzero(jumped.any(axis=1))
+        if not len(rows):
             return first
         for k, column in enumerate(self._at):
             flags[jumped[:, k], column] |= _STEP
-        rows = np.flatnonzero(~calm)
         return first + tuple((int(r), jumped[r]) for r in rows if r or not first)
 
     def _clipped(self, x: Float, y: Float, flags: np.ndarray) -> None:

@@ -11,8 +11,8 @@ amplitude  max |x|, 1-40 Hz, per site            > 100 µV (eyes closed 250 µV)
                                                  median + 6 robust SD of this)
 blink      range within 400 ms, 0.5-5 Hz, at     > 75 µV; after a baseline        500 ms
            Fp1, Fp2, EOG                         > max(75 µV, the same)
-muscle     RMS 30-45 Hz and 45-65 Hz without     > 15 µV; after a baseline        500 ms
-           mains, 0.1 s                          > median + 4 x 1.4826 MAD
+muscle     RMS 30-45 Hz, and above it as far     > 15 µV; after a baseline        500 ms
+           from mains as can be, 0.1 s           > median + 4 x 1.4826 MAD
 step       a jump between two samples            see `engine.condition`           1 s
 flat, rail flags of `engine.condition`           at a site in use                 5 s clean
 nan, gap   flags; missing samples                at a site in use                 settling

@@ -228,6 +228,15 @@ def test_restless_channels_get_a_limit_of_their_own() -> None:
     assert late.mean() < 1e-3
 
 
+def test_strong_mains_is_no_train_of_steps() -> None:
+    """Five samples per period: the same five jumps again and again."""
+    x = noise(6.0, sd=4.0)
+    x += 150.0 * np.sin(2 * np.pi * 50.0 * np.arange(len(x)) / RATE_HZ + 0.4)[:, None]
+    step = bits(run(conditioner(), x), Quality.STEP)
+    assert step[:BEAT].any()
+    assert not step[2 * BEAT :].any()
+
+
 def test_a_burst_of_steps_cannot_teach_that_steps_are_normal() -> None:
     x = noise(20.0, sd=5.0)
     x[10::10, 1] += 1000.0
