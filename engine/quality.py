@@ -15,6 +15,7 @@ from engine.frames import Float, Quality
 __all__ = ["ElectrodeQuality", "assess"]
 
 FLAT_SD_UV = 0.5
+LEAST_S = 0.5  # less says nothing about 1 Hz, and any two short pieces look alike
 RMS_UV = (2.0, 100.0)
 HF_RATIO = 0.5  # 30-45 Hz over 1-30 Hz
 LINE_RATIO = 10.0  # mains over its neighbours
@@ -63,7 +64,7 @@ def assess(
     Parameters
     ----------
     window_uv : ndarray, shape (n_samples, n_channels)
-        About one second, contained, as recorded.
+        About one second, contained, as recorded. Below half a second nothing is judged.
     names : tuple of str
         One per column.
     rate_hz : float
@@ -74,6 +75,10 @@ def assess(
         What conditioning already knows of a channel.
     """
     n = len(window_uv)
+    if n < LEAST_S * rate_hz:
+        return tuple(
+            ElectrodeQuality(name, "amber", 0.0, "not enough signal yet") for name in names
+        )
     x = window_uv - window_uv.mean(axis=0)
     slope = np.linspace(-0.5, 0.5, n)[:, None]
     x = x - slope * ((slope * x).sum(axis=0) / (slope**2).sum())
