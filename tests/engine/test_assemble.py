@@ -1,0 +1,143 @@
+"""A stream, a protocol and a plan become one fold, or a sentence why not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from engine.assemble import Assembly, assemble, feature_units
+from engine.errors import MontageError
+from engine.features import FEATURES
+from engine.frames import Channel, Chunk, StreamSpec
+from engine.gates import AMPLITUDE_EYES_CLOSED_UV
+from protocols.load import library, load
+from protocols.model import Protocol
+from protocols.plan import expand
+
+# fmt: off
+TEN_TWENTY = (
+    "Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz",
+    "C4", "T8", "P7", "P3", "Pz", "P4", "P8", "O1", "O2",
+)
+# fmt: on
+
+
+def spec(*names: str, rate_hz: float = 250.0, **kinds: str) -> StreamSpec:
+    channels = tuple(Channel(n, kinds.get(n, "eeg"), "microvolts", 1.0, n) for n in names)
+    return StreamSpec("amp", "EEG", "id", "uid", "host", rate_hz, channels)
+
+
+def protocol(name: str, **gates: object) -> Protocol:
+    found = load(name, FEATURES).protocol
+    if not gates:
+        return found
+    data = {k: v for k, v in found.gates}
+    return found.model_copy(
+        update={
+            "gates": found.gates.model_copy(
+                update={k: data[k].model_copy(update=v) for k, v in gates.items()}
+            )
+        }
+    )
+
+
+def put_together(s: StreamSpec, p: Protocol, mains_hz: float | None = 50.0) -> Assembly:
+    return assemble(s, p, expand(p), mains_hz=mains_hz)
+
+
+@pytest.mark.parametrize("name", library())
+def test_every_library_protocol_fits_a_10_20_cap(name: str) -> None:
+    p = protocol(name)
+    a = put_together(spec(*TEN_TWENTY), p)
+    assert a.montage.reference in p.condition.reference
+    assert set(a.delay_s) == set(p.features)
+    assert a.level_feature == p.feedback.level.feature
+    assert 0.05 < a.level_delay_s < 0.35
+    assert a.warnings == tuple(w for w in a.warnings if w.startswith("reference "))
+    points = a.fold.step(Chunk(0, np.arange(500) / 250.0, np.zeros((500, 19))))
+    assert len(points) == 100
+    assert len(points[0].frame.values) == len(p.features)
+    assert set(feature_units(p)) == set(p.features)
+
+
+def test_what_the_stream_lacks_is_said() -> None:
+    with pytest.raises(MontageError, match="has no Pz, O1, O2"):
+        put_together(spec("Cz", "C3"), protocol("alpha_up_ec"))
+    with pytest.raises(MontageError, match=r"at least 180 Hz.*has 160 Hz"):
+        put_together(spec(*TEN_TWENTY, rate_hz=160.0), protocol("tbr_down"))
+    with pytest.raises(MontageError, match="none of the protocol's references"):
+        put_together(spec("F3", "F4", "Fp1", "Fp2"), protocol("faa"))
+
+
+def test_a_low_rate_and_a_missing_forehead_are_warned_of() -> None:
+    a = put_together(spec("Cz", rate_hz=200.0), protocol("smr_up"))
+    text = " ".join(a.warnings)
+    assert "blinks are not seen" in text
+    assert "200 Hz is low" in text
+
+
+def test_gates_look_where_the_protocol_says() -> None:
+    a = put_together(spec(*TEN_TWENTY), protocol("faa"))
+    assert a.fold.gates.metric_names == (
+        "amplitude_F3", "amplitude_F4", "blink_Fp1", "blink_Fp2", "muscle_F3", "muscle_F4",
+    )  # fmt: skip
+    off = put_together(spec(*TEN_TWENTY), protocol("alpha_up_ec"))
+    assert not any("blink" in n for n in off.fold.gates.metric_names)
+
+
+def test_eog_is_a_blink_site_and_keeps_its_own_reference() -> None:
+    a = put_together(spec(*TEN_TWENTY, "VEOG", VEOG="eog"), protocol("faa"))
+    assert "blink_VEOG" in a.fold.gates.metric_names
+    assert a.montage.subtract[a.montage.site_names.index("VEOG")] == ()
+
+
+def test_a_site_that_only_a_gate_looks_at_must_exist_and_is_needed() -> None:
+    p = protocol("smr_up", muscle={"at": ("T7", "T8")})
+    with pytest.raises(MontageError, match="T7, T8"):
+        put_together(spec("Cz"), p)
+    a = put_together(spec(*TEN_TWENTY), p)
+    where = {n: k for k, n in enumerate(a.montage.site_names)}
+    assert set(a.fold.settings.gates.needed) == {where[n] for n in ("Cz", "T7", "T8")}
+    assert a.fold.settings.gates.amplitude.sites == (where["Cz"],)
+
+
+def test_given_limits_reach_the_gates() -> None:
+    p = protocol("smr_up", amplitude={"limit_uv": 60.0, "after_s": 2.0})
+    a = put_together(spec(*TEN_TWENTY), p)
+    assert a.fold.gates.limits.limits[0] == 60.0
+    assert a.fold.settings.gates.amplitude.after_s == 2.0
+
+
+def test_closed_eyes_have_a_wider_first_limit() -> None:
+    a = put_together(spec(*TEN_TWENTY), protocol("alpha_up_ec"))
+    assert a.fold.gates.limits.limits[0] == AMPLITUDE_EYES_CLOSED_UV
+
+
+def test_the_notch_is_the_rooms_and_only_where_wanted() -> None:
+    p = protocol("smr_up")
+    leave = p.model_copy(update={"condition": p.condition.model_copy(update={"mains": "leave"})})
+    for given, mains_hz, notch_hz in ((p, 60.0, 60.0), (p, None, None), (leave, 50.0, None)):
+        a = put_together(spec(*TEN_TWENTY), given, mains_hz)
+        assert a.fold.settings.condition.notch_hz == notch_hz
+        assert a.fold.settings.gates.mains_hz == mains_hz
+
+
+def test_names_of_old_and_other_columns_do_not_matter() -> None:
+    """Labels as an amplifier writes them, in another order, with columns that are no EEG."""
+    names = ["counter", *reversed(TEN_TWENTY), "trigger"]
+    s = spec(*names, counter="counter", trigger="trigger")
+    old = {"T7": "T3", "T8": "T4", "P7": "T5", "P8": "T6"}
+    s = replace(
+        s, channels=tuple(replace(c, name=old.get(c.name, c.name)) for c in s.channels)
+    )  # fmt: skip
+    x = np.random.default_rng(1).normal(0, 10, (2000, 19))
+    placed = np.column_stack([np.arange(2000), x[:, ::-1], np.zeros(2000)])
+    p, t = protocol("faa"), np.arange(2000) / 250.0
+    one = put_together(spec(*TEN_TWENTY), p).fold.step(Chunk(0, t, x))
+    two = put_together(s, p).fold.step(Chunk(0, t, placed))
+    for a, b in zip(one, two, strict=True):
+        assert a.frame.gate == b.frame.gate
+        # The mean is summed in column order, so the last bits may differ.
+        assert np.allclose(a.frame.values, b.frame.values, rtol=1e-9, equal_nan=True)
