@@ -90,7 +90,8 @@ def show_for(
     kind = ended or (PhaseKind.CHECK if decision is None else decision.kind)
     phase = plan[decision.phase] if decision is not None and decision.phase >= 0 else None
     causes = tuple(held) or (decision.held if decision is not None else ())
-    screen, heading, text = "welcome", title, "We check the signal. Sit comfortably."
+    # Before the start the person's screen and sound are tried: a soft picture and a quiet tone.
+    screen, heading, text = "test", title, "We check the signal. Sit comfortably."
     remaining: float | None = None
     level: float | None = None
     gated = False
@@ -119,6 +120,8 @@ def show_for(
         else:
             screen = "rest"
             heading = _HEADING.get(kind, "Rest")
+            if text.rstrip(".") == heading:
+                text = "Breathe, blink, and move if you like."
     return Show(
         seq=-1 if decision is None else decision.seq,
         t=newest_t,

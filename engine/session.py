@@ -265,6 +265,7 @@ class Session:
         self._ready: Ready | None = None
         self._window_since = 0.0
         self._beat_t = -math.inf
+        self._beat: Beat | None = None
         self._restarts: dict[int, int] = {}
         self._window_dead = ""
         self._gain = 1.0
@@ -400,17 +401,22 @@ class Session:
         """Record samples, number and fold them; each grid point is decided, also in a burst."""
         if not len(received.stamps):
             return
-        self.recorder.raw(received.samples, received.stamps)
         self._staleness.received(received.t_pulled)
         self._newest_stamp = float(received.stamps[-1])
         if self._broken:
+            self.recorder.raw(received.samples, received.stamps)
             return
         before = self._decision
-        for item in self.number.step(received):
+        items = self.number.step(received)
+        for item in items:
+            # On disk before the samples behind it: a kill between the two must not move them.
+            if isinstance(item, Gap):
+                self.recorder.input(item)
+        self.recorder.raw(received.samples, received.stamps)
+        for item in items:
             if isinstance(item, Event):
                 self._keep(item)
             elif isinstance(item, Gap):
-                self.recorder.input(item)
                 self.fold.step(item)
                 gap_s = item.missing / self.settings.spec.rate_hz
                 self._event("gap", {"missing": item.missing, "gap_s": gap_s, "cause": item.cause})
@@ -591,6 +597,7 @@ class Session:
                     self.seen.transport_ms.append(1e3 * (message.t_flip - message.t))
             elif isinstance(message, Beat):
                 self._beat_t = now
+                self._beat = message
             elif isinstance(message, Ready):
                 self._ready, self._beat_t = message, now
                 self._event(
@@ -975,6 +982,10 @@ class Session:
         rewards = 0 if self._decision is None else self._decision.rewards
         try:
             self._say(end.sentence)
+            if self._beat is not None:
+                b = self._beat
+                counts = {"missed": b.missed, "guarded": b.guarded, "starved": b.starved}
+                self._event("window_end", {**counts, "fps": b.fps})
             self._event("end", {"state": end.kind.name.lower(), "sentence": end.sentence})
             self._cues.end()
             self._update_view(self.clock.now())

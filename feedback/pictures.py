@@ -524,7 +524,7 @@ class Screens:
     def _clock(self, show: Show) -> Any | None:
         if show.remaining_s is None or not math.isfinite(show.remaining_s):
             return None
-        whole = max(0, math.ceil(show.remaining_s - 1e-6))
+        whole = max(1, math.ceil(show.remaining_s - 1e-6))  # a zero would linger
         return self.stage.text(
             f"{whole // 60}:{whole % 60:02d}",
             0.050,
@@ -544,7 +544,7 @@ class Screens:
         )
         stage.put(surface, head, stage.centre[0], stage.height * 0.16)
         if show.remaining_s is not None and math.isfinite(show.remaining_s):
-            whole = max(0, math.ceil(show.remaining_s - 1e-6))
+            whole = max(1, math.ceil(show.remaining_s - 1e-6))  # a zero would linger
             number = stage.text(str(whole), 0.24, BRIGHT, stage.width * 0.5, stage.height * 0.36)
             if number is not None:
                 y = stage.height * 0.58 - number.get_height() / 2

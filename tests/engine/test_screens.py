@@ -56,12 +56,12 @@ def show(d: Decision | None, held: tuple[str, ...] = (), cues: Cues | None = Non
 
 def test_before_the_first_sample() -> None:
     s = show(None)
-    assert (s.screen, s.seq, s.rewards, s.title) == ("welcome", -1, 0, "Raise alpha")
+    assert (s.screen, s.seq, s.rewards, s.title) == ("test", -1, 0, "Raise alpha")
     assert s.level is None
 
 
-def test_a_hold_during_the_check_keeps_the_welcome() -> None:
-    assert show(decision(-1), held=("stale",)).screen == "welcome"
+def test_a_hold_during_the_check_keeps_the_test_picture() -> None:
+    assert show(decision(-1), held=("stale",)).screen == "test"
 
 
 @pytest.mark.parametrize(("phase_s", "screen"), [(0.0, "instruction"), (2.5, "countdown")])
