@@ -408,31 +408,35 @@ class Gates:
             Points that stay open under the new limits, including the freeze after a hit and
             the 100 ms before a blink.
         """
-        n = len(metrics)
         limits = self.limits.limits.copy()
-        finite = np.isfinite(metrics).all(axis=1)
-        if int(finite.sum()) >= MIN_POINTS:
-            data = metrics[finite]
+        # Only from points that were open: blinks during a third of a baseline would widen a median
+        # and its deviation until blinks fit within them.
+        usable = np.isfinite(metrics).all(axis=1) & self._open(metrics, limits)
+        if int(usable.sum()) >= MIN_POINTS:
+            data = metrics[usable]
             centre = np.median(data, axis=0)
             robust_sd = 1.4826 * np.median(np.abs(data - centre), axis=0)
             s = self.settings
-            floors = (s.amplitude.limit_uv, s.blink.limit_uv, s.muscle.limit_uv)
+            given = (s.amplitude.limit_uv, s.blink.limit_uv, s.muscle.limit_uv)
             for j, kind in enumerate(self._kind):
-                if floors[kind] is not None:
+                if given[kind] is not None:
                     continue
                 if kind == 2:
                     limits[j] = centre[j] + MUSCLE_ROBUST_SD * robust_sd[j]
                 else:
                     floor = AMPLITUDE_UV if kind == 0 else BLINK_UV
                     limits[j] = max(floor, centre[j] + ROBUST_SD * robust_sd[j])
-        learned = GateLimits(frozen(limits), learned=True)
-        keep = np.ones(n, bool)
+        return GateLimits(frozen(limits), learned=True), self._open(metrics, limits)
+
+    def _open(self, metrics: Float, limits: Float) -> Bool:
+        """Return which points of a block are open, with the freeze after and before a hit."""
+        keep = np.ones(len(metrics), bool)
         for gate, where, _ in self._plan:
             hits = np.flatnonzero((metrics[:, where] > limits[where]).any(axis=1))
             before = self._points(BLINK_BEFORE_S) if gate is Gate.BLINK else 0
             for h in hits:
                 keep[max(0, h - before) : h + self._after[int(gate)] + 1] = False
-        return learned, keep
+        return keep
 
     def apply(self, limits: GateLimits) -> None:
         """Use learned limits from the next grid point on."""

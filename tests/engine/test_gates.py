@@ -299,20 +299,44 @@ def baseline(n: int = 3000, seed: int = 4) -> Float:
     return np.abs(rng.normal([30, 25, 25, 3], [6, 5, 5, 0.4], (n, 4)))
 
 
-def test_learned_limits_are_robust_and_have_floors() -> None:
-    gates = Chain().gates
-    data = baseline()
-    data[:300] *= 10.0  # artefacts
-    limits, _ = gates.relearn(data)
-    assert limits.learned
+def robust(data: Float, times: float) -> Float:
     centre = np.median(data, axis=0)
-    sd = 1.4826 * np.median(np.abs(data - centre), axis=0)
+    return np.asarray(centre + times * 1.4826 * np.median(np.abs(data - centre), axis=0))
+
+
+def test_learned_limits_have_floors_and_muscle_has_none() -> None:
+    limits, keep = Chain().gates.relearn(baseline())
+    assert limits.learned
     assert limits.limits[:3].tolist() == [100.0, 75.0, 75.0]
-    assert limits.limits[3] == pytest.approx(centre[3] + 4.0 * sd[3])
-    large, _ = gates.relearn(4.0 * data)
-    expected = 4.0 * (centre + 6.0 * sd)
-    assert large.limits[:3] == pytest.approx(expected[:3])
-    assert (expected[:3] > [100.0, 75.0, 75.0]).all()
+    assert limits.limits[3] == pytest.approx(robust(baseline(), 4.0)[3])
+    assert keep.mean() > 0.95
+
+
+def test_a_person_whose_rest_is_larger_gets_larger_limits() -> None:
+    data = baseline() * [1.6, 1.5, 1.5, 1.0]
+    limits, keep = Chain().gates.relearn(data)
+    assert (limits.limits[:3] > [100.0, 75.0, 75.0]).all()
+    assert limits.limits[:3] == pytest.approx(robust(data, 6.0)[:3], rel=0.05)
+    assert keep.mean() > 0.95
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.4])
+def test_blinks_during_the_baseline_teach_no_wider_limits(share: float) -> None:
+    """A fifth of a minute of blinks would otherwise widen the limits until blinks fit in."""
+    data = baseline()
+    for start in range(0, 3000, 250):
+        data[start : start + round(share * 250), 1:3] = 130.0
+    limits, keep = Chain().gates.relearn(data)
+    assert limits.limits[:3].tolist() == [100.0, 75.0, 75.0]
+    assert limits.limits[3] == pytest.approx(robust(baseline(), 4.0)[3], rel=0.05)
+    assert not keep[(data[:, 1] == 130.0)].any()
+
+
+def test_nothing_clean_teaches_nothing() -> None:
+    data = baseline() * 10.0
+    limits, keep = Chain().gates.relearn(data)
+    assert limits.limits.tolist() == [100.0, 75.0, 75.0, MUSCLE_UV]
+    assert not keep.any()
 
 
 def test_given_limits_are_kept_and_too_little_teaches_nothing() -> None:
