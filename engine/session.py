@@ -81,7 +81,7 @@ SHOW_EVERY_S = 0.05  # what the person sees is refreshed at least so often
 STATUS_EVERY_S = 0.2
 QUALITY_EVERY_S = 1.0
 DISK_EVERY_S = 5.0
-PUMP_MAX = 200  # items of one turn, so that orders are read also during a backlog
+PUMP_MAX, PUMP_S = 200, 0.1  # of one turn: what can go wrong is watched also in a backlog
 BEAT_LIMIT_S = 0.7  # window beats ten times a second
 WINDOW_START_S = 20.0  # a slow computer may need long to open its first window
 WINDOW_HUNG_S = 2.0  # without a beat; it is replaced then
@@ -101,6 +101,7 @@ MEASURED = (PhaseKind.BASELINE, PhaseKind.TRAIN, PhaseKind.TRANSFER)
 class Source(Protocol):
     """What the session needs of an acquisition thread."""
 
+    last_sample_t: float | None
     failure: BaseException | None
 
     @property
@@ -361,7 +362,7 @@ class Session:
 
     def _pump(self) -> None:
         """Drain the stream into the fold."""
-        wait = WAIT_S
+        wait, until = WAIT_S, self.clock.now() + PUMP_S
         for _ in range(PUMP_MAX):
             item = self.source.get(wait)
             wait = 0.0
@@ -377,6 +378,8 @@ class Session:
             elif isinstance(item, Changed):
                 self._changed = "The stream came back different: " + "; ".join(item.differences)
                 self._event("changed", {"differences": list(item.differences)})
+            if self.clock.now() > until:
+                break
         if self.markers is not None:
             self._drain_markers(self.markers)
 
@@ -523,8 +526,12 @@ class Session:
         self._apply(now, "rate", wrong, said)
 
     def _silence(self, now: float) -> str:
-        age = self._staleness.age_s(now)
-        return self._lost or f"No new samples for {age:.1f} s: check amplifier and cable."
+        if self._lost:
+            return self._lost
+        age_s, newest_t = self._staleness.age_s(now), self.source.last_sample_t
+        if newest_t is not None and now - newest_t < 0.5 * age_s:
+            return f"Samples wait {age_s:.1f} s in this computer: it is too busy."
+        return f"No new samples for {age_s:.1f} s: check amplifier and cable."
 
     def _apply(self, now: float, cause: str, bad: bool, sentence: str) -> None:
         suspender = self._holds[cause]

@@ -101,6 +101,7 @@ class FakeSource:
     def __init__(self, clock: FakeClock, eeg: np.ndarray[Any, Any], spec: StreamSpec) -> None:
         self.clock, self.eeg, self.spec = clock, eeg, spec
         self.failure: BaseException | None = None
+        self.last_sample_t: float | None = None
         self.clock_offset_s: float | None = 0.0
         self.start = clock.now()
         self.made = 0  # samples the amplifier has taken
@@ -147,6 +148,7 @@ class FakeSource:
             samples[:, 19] = rows
             stamps = self.start + self.skew_s + (rows + 1) / self.spec.rate_hz
             t = float(stamps[-1]) - self.skew_s + self.late_s
+            self.last_sample_t = now
             self.waiting.append((t, Received(samples, stamps, max(now, t))))
 
 
@@ -1058,6 +1060,29 @@ def test_what_piled_up_during_a_standstill_is_never_rewarded(bench: Make) -> Non
     assert not told.reward[meanwhile].any()
     assert told.events("standstill")[0].data["stood_s"] == pytest.approx(3.0, abs=0.1)
     assert any("This computer stood still for 3.0 s" in line for line in b.view.said)
+
+
+def test_a_computer_too_slow_for_the_stream_holds(bench: Make) -> None:
+    """A backlog that grows while it is worked off must not blind the session."""
+    b = bench(plan_of((PhaseKind.TRAIN, 60.0)))
+    step = b.session.fold.step
+
+    def slow(item: Any) -> Any:
+        if 6.0 < b.clock.now() - b.source.start < 9.0:
+            b.clock.advance(0.06)  # for 32 ms of data
+        return step(item)
+
+    b.session.fold.step = slow  # type: ignore[method-assign]
+    b.order(7.0, "note", text="read in time")
+    b.order(18.0, "stop")
+    outcome, told = b.run()
+    assert outcome.state is PhaseKind.STOPPED
+    first = told.holds()[0]
+    assert first == ("stale", True)
+    assert told.t[told.anything_held][0] < 7.0
+    assert told.events("note")[0].t - b.source.start < 7.5
+    assert any("in this computer: it is too busy" in line for line in b.view.said)
+    assert np.isfinite(told.level[told.t > 15.0]).any()  # and feedback comes back
 
 
 def test_sleep_that_our_clock_does_not_see_is_a_hold(bench: Make) -> None:
