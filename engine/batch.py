@@ -1,23 +1,31 @@
-"""Replay one file or a folder of them, with a progress bar, and say what came of it."""
+"""Replay one file or a folder of them, with a progress bar, and say what came of it.
+
+What loads in an instant comes first, so that a mistake in the protocol or the name of a file is
+told at once; SciPy and MNE are loaded when there is something to replay.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-from engine.errors import InputError, NeuroloopError
+from engine.errors import FileError, InputError, NeuroloopError
 from engine.features import FEATURES
-from engine.recording import read
-from engine.replay import Replayed, replay_file, replay_recording, write_tables
 from protocols.load import Loaded, load
-from protocols.plan import expand
+from protocols.plan import expand, shortest_s
 
-__all__ = ["SUFFIXES", "replay_all"]
+if TYPE_CHECKING:
+    from engine.replay import Replayed
 
-SUFFIXES = (".xdf", ".edf", ".bdf", ".fif", ".set", ".vhdr", ".gdf", ".cnt", ".txt", ".csv")
+__all__ = ["SUFFIXES", "eeg_files", "is_recording", "replay_all"]
+
+SUFFIXES = (
+    *(".xdf", ".xdfz", ".edf", ".bdf", ".gdf", ".fif", ".fif.gz", ".set", ".vhdr", ".cnt"),
+    *(".txt", ".csv"),
+)
+HEAD_BYTES = 4096
+ASIDE_S = 5.0  # of a file, for the check before the session and its last moments
 
 
 def replay_all(
@@ -26,7 +34,9 @@ def replay_all(
     short_s: float | None,
     mains_hz: float | None,
     out: Path | None,
-    console: Console | None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str, float], None] = lambda _name, _share: None,
 ) -> list[dict[str, Any]]:
     """Replay a file or every EEG file of a folder.
 
@@ -39,119 +49,175 @@ def replay_all(
     short_s : float or None
         Scale the plan; by default the protocol's own length.
     mains_hz : float or None
-        For files.
+        For files; a recording knows its own.
     out : Path or None
         Tables go to ``out/<file name>/``; by default beside the file, ``<file name>.replay/``.
-    console : Console or None
-        Where to show progress and sentences.
+    say : callable
+        Shows a sentence.
+    progress : callable
+        Called with the file's name and the share of it that is done, 0 to 1.
 
     Returns
     -------
     list of dict
         One summary per file; an ``error`` where one failed.
+
+    Raises
+    ------
+    NeuroloopError
+        The protocol is wrong, there is nothing to replay, or the only file failed. In a folder,
+        a file that fails does not stop the others.
     """
     loaded = load(protocol, FEATURES) if protocol is not None else None
-    files = _files(path)
-    results = []
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=console is None,
-        transient=True,
-    )
-    with bar:
-        for file in files:
-            task = bar.add_task(file.name, total=1.0)
-            try:
-                done = _one(
-                    file,
-                    loaded,
-                    short_s,
-                    mains_hz,
-                    lambda share, task=task: bar.update(task, completed=share),  # type: ignore[misc]
-                )
-            except NeuroloopError as error:
-                if len(files) == 1:
-                    raise
-                results.append({"source": file.name, "error": str(error)})
-                if console is not None:
-                    console.print(f"{file.name}: {error}")
-                continue
-            finally:
-                bar.remove_task(task)
-            folder = (out / file.stem) if out else file.with_name(file.name + ".replay")
-            write_tables(done, folder)
-            summary = done.summary()
-            results.append({**summary, "tables": str(folder)})
-            if console is not None:
-                _tell(console, file, done, summary, folder)
+    if loaded is not None and short_s is not None:
+        expand(loaded.protocol, short_s)  # a mistake is told before anything is read
+    files = eeg_files(path)
+    whole = path if path.is_dir() else path.parent
+    results: list[dict[str, Any]] = []
+    for file in files:
+        name = str(file.relative_to(whole))
+
+        def step(share: float, name: str = name) -> None:
+            progress(name, share)
+
+        step(0.0)
+        try:
+            done = _one(file, loaded, short_s, mains_hz, step)
+            folder = out / name if out else file.with_name(file.name + ".replay")
+            results.append(_kept(done, name, folder, say))
+        except NeuroloopError as error:
+            if path.is_file():
+                raise
+            results.append({"source": name, "error": str(error)})
+            say(f"{name}: {error}")
+        step(1.0)
+    failed = sum("error" in r for r in results)
+    if len(results) > 1:
+        say(f"{len(results) - failed} of {len(results)} files were replayed.")
     return results
 
 
-def _files(path: Path) -> list[Path]:
+def eeg_files(path: Path) -> list[Path]:
+    """Return the file, or the EEG files of a folder and the folders in it.
+
+    Raises
+    ------
+    FileError
+        There is none.
+    """
     if path.is_file():
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not path.exists():
+        raise FileError(f"There is no file or folder {path}.", "Check the name.")
+    found = sorted(p for p in path.rglob("*") if p.is_file() and _may_be_eeg(p))
     if not found:
-        raise InputError(
-            f"{path} holds no EEG file",
-            f"files end in {', '.join(SUFFIXES)}; choose another folder",
+        raise FileError(
+            f"{path} holds no EEG file.",
+            f"Files end in {', '.join(SUFFIXES)}; choose another folder.",
         )
     return found
 
 
-def _is_ours(path: Path) -> bool:
-    if path.suffix.lower() != ".xdf":
+def _may_be_eeg(path: Path) -> bool:
+    """Return whether a file is worth opening; text is EEG only when it begins like EEG."""
+    name = path.name.lower()
+    if name.startswith(".") or not name.endswith(SUFFIXES):
         return False
+    if name.endswith(".txt"):
+        return _head(path).startswith((b"%OpenBCI", b"% OpenBCI"))
+    return not name.endswith(".csv") or b"timestamps" in _head(path).split(b"\n")[0].lower()
+
+
+def is_recording(path: Path) -> bool:
+    """Return whether a file is a recording of a Neuroloop session, from its first bytes."""
+    head = _head(path)
+    return head.startswith(b"XDF:") and b"<neuroloop>" in head
+
+
+def _head(path: Path) -> bytes:
     try:
-        return "protocol" in read(path).header
-    except NeuroloopError:
-        return False
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""  # reading it will say what is wrong
 
 
 def _one(
-    file: Path, loaded: Loaded | None, short_s: float | None, mains_hz: float | None, progress: Any
+    file: Path,
+    loaded: Loaded | None,
+    short_s: float | None,
+    mains_hz: float | None,
+    progress: Callable[[float], None],
 ) -> Replayed:
-    if _is_ours(file):
-        if loaded is None:
-            return replay_recording(file, progress=progress)
-        plan = expand(loaded.protocol, short_s or read(file).header.get("short_s"))
-        return replay_recording(file, other=loaded, plan=plan, progress=progress)
-    if loaded is None:
+    ours = is_recording(file)
+    if loaded is None and not ours:
         raise InputError(
-            f"{file} is no Neuroloop recording",
-            "say which protocol to run over it: --protocol smr_up (see `neuroloop protocols`)",
+            f"{file} is no Neuroloop recording.",
+            "Say which protocol to run over it: --protocol smr_up (see `neuroloop protocols`).",
         )
-    return replay_file(
-        file,
-        loaded,
-        lambda _: expand(loaded.protocol, short_s),
-        mains_hz=mains_hz,
-        progress=progress,
-    )
+    if loaded is None and short_s is not None:
+        raise InputError(
+            f"{file} is replayed as it was recorded, so --short has no meaning.",
+            "Leave --short out, or name another protocol with --protocol.",
+        )
+    from engine.recording import read
+    from engine.replay import replay_file, replay_recording
+
+    if not ours:
+        assert loaded is not None
+        plan = expand(loaded.protocol, short_s)
+        return replay_file(file, loaded, lambda _: plan, mains_hz=mains_hz, progress=progress)
+    recording = read(file)
+    if loaded is None:
+        return replay_recording(recording, progress=progress)
+    plan = expand(loaded.protocol, short_s or recording.header.get("short_s"))
+    return replay_recording(recording, other=loaded, plan=plan, progress=progress)
 
 
-def _tell(
-    console: Console, file: Path, done: Replayed, summary: dict[str, Any], folder: Path
-) -> None:
-    console.print(
-        f"{file.name}: {summary['seconds']:.0f} s through {done.protocol.name}, "
-        f"{summary['clean_s']:.0f} s clean, {summary['rewards']} rewards, "
+# ---------------------------------------------------------------- what came of it
+
+
+def _kept(done: Replayed, name: str, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Write the tables and return the summary."""
+    from engine.replay import write_tables
+
+    write_tables(done, folder)
+    summary = done.summary()
+    for line in _said(done, name, summary):
+        say(line)
+    say(f"  Tables: {folder}")
+    return {**summary, "source": name, "tables": str(folder)}
+
+
+def _said(done: Replayed, name: str, summary: dict[str, Any]) -> Iterator[str]:
+    rate = summary["rewards_per_clean_min"]
+    per_minute = f" ({rate:.1f} per clean minute of training)" if rate is not None else ""
+    yield (
+        f"{name}: {summary['seconds']:.0f} s through {done.protocol.name}, "
+        f"{summary['clean_s']:.0f} s clean, {summary['rewards']} rewards{per_minute}, "
         f"ended as {summary['ended_as']}."
     )
     if summary["ended_as"] == "incomplete":
-        console.print("  The file is shorter than the session; --short S scales the session.")
+        yield f"  {_too_short(done, summary['seconds'])}"
     gated = {k: v for k, v in summary["gated_s"].items() if v > 0}
     if gated:
-        console.print("  Gated: " + ", ".join(f"{k} {v:.1f} s" for k, v in gated.items()))
+        yield "  Gated: " + ", ".join(f"{k} {v:.1f} s" for k, v in gated.items())
     for note in done.notes:
-        console.print(f"  Note: {note}")
+        yield f"  Note: {note}"
     for event in done.events:
         if event.kind == "failed":
-            console.print(f"  {event.data.get('sentence', 'failed')}")
+            yield f"  {event.data.get('sentence', 'The session failed.')}"
     if done.comparison is not None:
-        console.print(f"  Replay: {done.comparison.sentence}.")
-    console.print(f"  Tables: {folder}")
+        yield f"  Replay: {done.comparison.sentence}."
+
+
+def _too_short(done: Replayed, seconds: float) -> str:
+    """Say how to make the session fit, where that is possible."""
+    fits_s = int(seconds - ASIDE_S)
+    least_s = shortest_s(expand(done.protocol))
+    if fits_s < least_s:
+        return (
+            f"The file is too short for a whole session, which takes at least {least_s:.0f} s "
+            "even when shortened."
+        )
+    return f"The file is shorter than the session; --short {fits_s} scales the session to it."

@@ -6,13 +6,22 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.errors import FileError
 from engine.features import FEATURES
+from engine.folder import check_folder
 from engine.run import Ran, RunOptions, has_screen, run_session
 from engine.simulate import Network, SimulatorOptions, spawn_simulator
 from protocols.load import load
 from protocols.plan import expand
 
-__all__ = ["run_demo"]
+__all__ = ["SEED", "run_demo"]
+
+# The simulated person blinks and clenches the jaw at random, as people do. A shortened baseline
+# has few seconds to spare for that: with most seeds it is repeated now and then, which makes a
+# demo a third longer, and with some a whole short block is gated. This seed was picked among a
+# hundred because the baselines of all four shipped protocols pass at the first try, whenever the
+# session begins, and every protocol gives rewards. So a demo shows a good day, not an average one.
+SEED = 19
 
 ROOM = """format: 1
 name: Demo
@@ -44,19 +53,26 @@ def run_demo(
     say : callable
         Shows a sentence.
     """
-    expand(load(protocol, FEATURES).protocol, seconds)  # a mistake is told before anything starts
+    loaded = load(protocol, FEATURES)
+    expand(loaded.protocol, seconds)  # a mistake is told before anything starts
     folder = Path("sessions") if out is None else out
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder)
     name = f"neuroloop-demo-{uuid.uuid4().hex[:8]}"
     room = folder / "demo-room.yaml"
-    room.write_text(ROOM.format(name=name), "utf-8")
+    try:
+        room.write_text(ROOM.format(name=name), "utf-8")
+    except OSError as error:
+        raise FileError(
+            f"{room} cannot be written: {error.strerror or error}.", "Choose another --out."
+        ) from error
     if not has_screen():
         say("No screen here: the window runs headless and saves its frames as pictures.")
-    eyes = "closed" if protocol == "alpha_up_ec" else "open"
+    closed = all(b.eyes == "closed" for b in loaded.protocol.baseline)
     options = SimulatorOptions(
         name=name,
         source_id=name,
-        eyes="closed" if eyes == "closed" else "open",
+        seed=SEED,
+        eyes="closed" if closed else "open",
         network=Network(session_id=name),
     )
     with spawn_simulator(options):

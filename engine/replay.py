@@ -45,7 +45,7 @@ from engine.pipeline import Point
 from engine.readfile import EegFile, read_eeg
 from engine.recording import Recording, read
 from protocols.load import Loaded
-from protocols.model import Protocol
+from protocols.model import Feature, Protocol
 
 __all__ = [
     "Comparison",
@@ -154,7 +154,7 @@ def plan_from(rows: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
 
 
 def replay_recording(
-    path: Path,
+    source: Path | Recording,
     *,
     other: Loaded | None = None,
     plan: Sequence[Phase] | None = None,
@@ -164,8 +164,8 @@ def replay_recording(
 
     Parameters
     ----------
-    path : Path
-        The recording.
+    source : Path or Recording
+        The recording, read already or not.
     other : Loaded, optional
         Another protocol: then the operator's pauses and notes are kept, threshold changes are
         not, and there is nothing to compare with.
@@ -179,8 +179,8 @@ def replay_recording(
     FileError
         It is no Neuroloop recording.
     """
-    recording = read(path)
-    header = recording.header
+    recording = read(source) if isinstance(source, Path) else source
+    path, header = recording.path, recording.header
     if "protocol" not in header or "plan" not in header:
         raise FileError(
             f"{path} holds no protocol: it is no recording of a Neuroloop session",
@@ -390,40 +390,62 @@ def write_tables(r: Replayed, folder: Path) -> tuple[Path, ...]:
         What to write.
     folder : Path
         Made when missing; existing files of these names are replaced.
+
+    Raises
+    ------
+    FileError
+        They cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, columns, rows in (
-        ("features", r.feature_columns, r.features),
-        ("decisions", r.decision_columns, r.decisions),
-    ):
-        path = folder / f"{name}.tsv"
-        with path.open("w", newline="", encoding="utf-8") as out:
-            table = csv.writer(out, delimiter="\t", lineterminator="\n")
-            table.writerow(["t", *(c for c, _ in columns)])
-            for stamp, row in zip(r.t, rows, strict=True):
-                table.writerow([repr(float(stamp)), *(_cell(v) for v in row)])
-        paths.append(path)
-    events = folder / "events.tsv"
-    with events.open("w", newline="", encoding="utf-8") as out:
-        table = csv.writer(out, delimiter="\t", lineterminator="\n")
-        table.writerow(["t", "seq", "kind", "data"])
-        for e in r.events:
-            data = json.dumps(plain(e.data), ensure_ascii=False)
-            table.writerow([repr(float(e.t)), e.seq, e.kind, data])
-    columns_path = folder / "columns.json"
-    columns_path.write_text(
-        json.dumps(_dictionary(r), indent=2, ensure_ascii=False) + "\n", "utf-8"
-    )
-    summary_path = folder / "summary.json"
-    summary_path.write_text(json.dumps(plain(r.summary()), indent=2) + "\n", "utf-8")
-    return (*paths, events, columns_path, summary_path)
+    tables = {
+        "features.tsv": _table(r.feature_columns, r.t, r.features),
+        "decisions.tsv": _table(r.decision_columns, r.t, r.decisions),
+        "events.tsv": (
+            ("t", "seq", "kind", "data"),
+            (
+                (repr(float(e.t)), e.seq, e.kind, json.dumps(plain(e.data), ensure_ascii=False))
+                for e in r.events
+            ),
+        ),
+    }
+    texts = {"columns.json": _dictionary(r), "summary.json": plain(r.summary())}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, (titles, rows) in tables.items():
+            with (folder / name).open("w", newline="", encoding="utf-8") as out:
+                table = csv.writer(out, delimiter="\t", lineterminator="\n")
+                table.writerow(titles)
+                table.writerows(rows)
+        for name, value in texts.items():
+            text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+            (folder / name).write_text(text, "utf-8")
+    except OSError as error:
+        raise FileError(
+            f"The tables cannot be written to {folder}: {error.strerror or error}.",
+            "Choose another folder with --out.",
+        ) from error
+    return tuple(folder / name for name in (*tables, *texts))
+
+
+def _table(
+    columns: Sequence[tuple[str, str]], t: np.ndarray, values: np.ndarray
+) -> tuple[tuple[str, ...], Iterator[list[str]]]:
+    rows = ([repr(float(at)), *map(_cell, row)] for at, row in zip(t, values, strict=True))
+    return ("t", *(name for name, _ in columns)), rows
 
 
 def _cell(value: float) -> str:
+    """Return the shortest text that reads back as the same number; unknown is ``n/a``."""
     if math.isnan(value):
         return "n/a"
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(float(value))
+    number = float(value)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def _words(feature: Feature) -> str:
+    """Return what a feature is, as in ``power in 12-15 Hz at Cz``."""
+    band = f" in {feature.band_hz[0]:g}-{feature.band_hz[1]:g} Hz" if feature.band_hz else ""
+    at = f" at {', '.join(feature.at)}" if feature.at else ""
+    return f"{feature.kind}{band}{at}{' of ' if feature.of else ''}{', '.join(feature.of)}"
 
 
 def _dictionary(r: Replayed) -> dict[str, Any]:
@@ -444,27 +466,32 @@ def _dictionary(r: Replayed) -> dict[str, Any]:
         "why": ("code", "why there is no level, see why_codes"),
     }
 
-    def describe(columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    units = feature_units(r.protocol)
+
+    def describe(
+        columns: Sequence[tuple[str, str]], features: Mapping[str, Feature]
+    ) -> dict[str, Any]:
         out: dict[str, Any] = {}
         for name, unit in (("t", "s"), *columns):
             known = meaning.get(name)
-            if known is not None:
+            feature = features.get(name)
+            if feature is not None:
+                out[name] = {"unit": unit, "meaning": f"{_words(feature)}; n/a is unknown"}
+            elif known is not None:
                 out[name] = {"unit": known[0], "meaning": known[1]}
             elif name.startswith("pass_"):
                 out[name] = {"unit": "bool", "meaning": "this rule holds; n/a is unknown"}
             elif name.startswith("threshold_"):
-                out[name] = {"unit": "", "meaning": "this rule's threshold, in its feature's unit"}
-            elif name.startswith("gate_"):
-                out[name] = {"unit": "uV", "meaning": "what this gate measured at this site"}
+                of = name.split("_", 2)[2]
+                said = f"threshold of {of} in this rule; n/a before it exists"
+                out[name] = {"unit": units.get(of, ""), "meaning": said}
             else:
-                f = r.protocol.features.get(name)
-                kind = "" if f is None else f"feature of kind {f.kind}; n/a is unknown"
-                out[name] = {"unit": unit, "meaning": kind}
+                out[name] = {"unit": "uV", "meaning": "what this gate measured at this site"}
         return out
 
     return {
-        "features.tsv": describe(r.feature_columns),
-        "decisions.tsv": describe(r.decision_columns),
+        "features.tsv": describe(r.feature_columns, r.protocol.features),
+        "decisions.tsv": describe(r.decision_columns, {}),
         "events.tsv": {
             "t": {"unit": "s", "meaning": "stamp of the grid point"},
             "seq": {"unit": "sample", "meaning": "index of the grid point's sample"},
