@@ -212,7 +212,12 @@ def _said(done: Replayed, name: str, summary: dict[str, Any]) -> Iterator[str]:
 
 
 def _too_short(done: Replayed, seconds: float) -> str:
-    """Say how to make the session fit, where that is possible."""
+    """Say why the session did not end, and how to make it fit where that is possible."""
+    if any(e.kind == "baseline_repeat" for e in done.events):
+        return (
+            "The file ended before the session: too little of the baseline was clean, so it was "
+            "repeated."
+        )
     fits_s = int(seconds - ASIDE_S)
     least_s = shortest_s(expand(done.protocol))
     if fits_s < least_s:

@@ -33,6 +33,7 @@ from engine.frames import (
     Chunk,
     Command,
     Event,
+    Gap,
     Gate,
     Input,
     Phase,
@@ -239,10 +240,15 @@ def file_inputs(eeg: EegFile) -> Iterator[Input]:
     yield Command(round(CHECK_S * eeg.spec.rate_hz / hop) * hop, "start")
     if eeg.stamps is None:
         yield Chunk(0, frozen(np.arange(len(eeg.samples)) / eeg.spec.rate_hz), frozen(eeg.samples))
-        return
+    else:
+        yield from _joined(_numbered(eeg))
+
+
+def _numbered(eeg: EegFile) -> Iterator[Chunk | Gap]:
+    """Yield what the stamps of a file tell, as live: received when stamped, a grid step a time."""
     counter = next((c.name for c in eeg.spec.channels if c.kind == "counter"), None)
     number = Numberer(eeg.spec, counter)
-    # A file was received when it was stamped, in pushes of about a grid step.
+    assert eeg.stamps is not None
     push = eeg.spec.hop
     for at in range(0, len(eeg.samples), push):
         stamps = eeg.stamps[at : at + push]
@@ -250,6 +256,30 @@ def file_inputs(eeg: EegFile) -> Iterator[Input]:
         for item in number.step(Received(rows, stamps, float(stamps[-1]))):
             if not isinstance(item, Event):
                 yield item
+
+
+def _joined(items: Iterable[Chunk | Gap]) -> Iterator[Chunk | Gap]:
+    """Join consecutive chunks: the decisions are the same, and come sooner."""
+    waiting: list[Chunk] = []
+    n = 0
+
+    def flush() -> Iterator[Chunk]:
+        if waiting:
+            t = np.concatenate([c.t for c in waiting])
+            uv = np.concatenate([c.uv for c in waiting])
+            yield Chunk(waiting[0].seq, frozen(t), frozen(uv))
+
+    for item in items:
+        follows = isinstance(item, Chunk) and (not waiting or item.seq == waiting[0].seq + n)
+        if not follows or n >= BLOCK_SAMPLES:
+            yield from flush()
+            waiting, n = [], 0
+        if isinstance(item, Chunk):
+            waiting.append(item)
+            n += len(item.uv)
+        else:
+            yield item
+    yield from flush()
 
 
 def replay_file(
