@@ -410,7 +410,11 @@ class Session:
             self.recorder.raw(received.samples, received.stamps)
             return
         before = self._decision
-        items = self.number.step(received)
+        try:
+            items = self.number.step(received)
+        except Exception:  # ours, not the amplifier's: what it sent is kept all the same
+            self.recorder.raw(received.samples, received.stamps)
+            raise
         for item in items:
             # On disk before the samples behind it: a kill between the two must not move them.
             if isinstance(item, Gap):
@@ -585,7 +589,7 @@ class Session:
             self._fail("The person's window failed three times in one block.")
             return
         self._restarts[block] = used + 1
-        self._event("window_restart", {"count": used + 1, "why": self._window_dead})
+        self._event("window_restart", {"count": used + 1, "exit": self._window_dead})
         # Ending a window that hangs takes seconds, which the samples do not have.
         threading.Thread(
             target=self.window.stop, args=(0.2,), name="window-end", daemon=True

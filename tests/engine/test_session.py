@@ -1097,13 +1097,16 @@ def test_sleep_that_our_clock_does_not_see_is_a_hold(bench: Make) -> None:
     assert len(told.events("standstill")) == 1
 
 
-def test_an_error_of_our_own_ends_properly(bench: Make, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("stage", ["fold", "number"])
+def test_an_error_of_our_own_ends_properly(
+    bench: Make, caplog: pytest.LogCaptureFixture, stage: str
+) -> None:
     b = bench(plan_of((PhaseKind.TRAIN, 60.0)))
 
     def broken(_: Any) -> Any:
         raise ZeroDivisionError("a secret name")
 
-    b.at(6.0, lambda: setattr(b.session.fold, "step", broken))
+    b.at(6.0, lambda: setattr(getattr(b.session, stage), "step", broken))
     outcome, told = b.run()
     assert (outcome.state, outcome.exit_code) == (PhaseKind.FAILED, 1)
     assert outcome.sentence.startswith("Neuroloop met an error of its own (number ")
@@ -1112,7 +1115,9 @@ def test_an_error_of_our_own_ends_properly(bench: Make, caplog: pytest.LogCaptur
     assert event.data["id"] in outcome.sentence
     assert event.data["id"] in caplog.text
     assert b.shows[-1].screen == "end"
-    assert told.recording.stamps[-1] - told.start > 7.9  # raw data go on to the end
+    stamps = told.recording.stamps
+    assert stamps[-1] - told.start > 7.9  # raw data go on to the end
+    assert np.diff(stamps).max() < 1.5 / RATE_HZ
 
 
 def test_a_dead_thread_is_never_silent(bench: Make) -> None:
