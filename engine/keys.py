@@ -10,13 +10,13 @@ from typing import Literal
 from engine.frames import CommandKind, PhaseKind
 from engine.status import Prompt, Status, clean, with_unit
 
-__all__ = ["Keys", "Order"]
+__all__ = ["BEFORE_START", "Keys", "Order"]
 
 _CONFIRM_S = 3.0  # long enough to press again, short enough to forget a slip
 _STEP = 0.05  # one press of + or -
 _SAID_S = 4.0  # an answer to a key stays this long over the list of keys
 _LONGEST = 400  # characters of a note
-_BEFORE_START = (PhaseKind.IDLE, PhaseKind.CHECK)
+BEFORE_START = (PhaseKind.IDLE, PhaseKind.CHECK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Keys:
             return ()
         self._stop_until_s = -math.inf  # any other key takes the question back
         if key == "enter":
-            waiting = self._status is None or self._status.state in _BEFORE_START
+            waiting = self._status is None or self._status.state in BEFORE_START
             return (Order("start"),) if waiting else ()
         return self._normal(key.lower())
 
@@ -110,8 +110,10 @@ class Keys:
                 self._ask("Note: ", self._note)
             case "t":
                 self._ask_threshold()
+            case "q":
+                self._said = "The session is running; s twice stops it."
             case "b":
-                self._ask("Which electrode is bad? ", self._bad)
+                self._ask("Which electrode is bad, for the rest of the session? ", self._bad)
         return ()
 
     # ------------------------------------------------------------ typing a line

@@ -16,6 +16,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from engine.frames import PhaseKind
+from engine.keys import BEFORE_START
 from engine.status import Electrode, Prompt, Status, clean, number, state_of, with_unit
 
 __all__ = ["render"]
@@ -41,7 +42,7 @@ _HELP = (
     ("n", "Write a note into the recording. Enter keeps it, Esc drops it."),
     ("+  -", "Sound louder or softer, never above the room's limit."),
     ("t", "Set a new threshold; asks for the value, then for your reason."),
-    ("b", "Mark an electrode as bad: it is no longer trusted."),
+    ("b", "Mark an electrode as bad, for the rest of the session."),
     ("q", "Leave this view once the session is over."),
     ("?", "Open or close this help."),
 )
@@ -247,7 +248,7 @@ def _gated(status: Status, width: int) -> Text:
     for i, (seconds, cause) in enumerate(causes):
         word = _CAUSES.get(cause, clean(cause, 16))
         piece = f"{', ' if i else ''}{word} {seconds:.0f} s"
-        rest = f", {len(causes) - i} more {sum(s for s, _ in causes[i:]):.0f} s"
+        rest = f", {len(causes) - i} other causes {sum(s for s, _ in causes[i:]):.0f} s"
         last = i == len(causes) - 1
         if text.cell_len + cell_len(piece) + (0 if last else cell_len(rest)) > width - 1:
             text.append(rest)
@@ -325,7 +326,8 @@ def _source(status: Status, width: int) -> list[Text]:
         rates += f"measured {number(status.measured_rate_hz, 5)} Hz "
     old = status.age_ms is None or status.age_ms > _OLD_MS
     right = Text(rates).append(age, "bold yellow" if old else "bold")
-    room = max(8, width - right.cell_len - 10)
+    # as wide as with three digits, so that the name does not jump with the age
+    room = max(8, width - max(right.cell_len, len(rates) + 18) - 10)
     stream = _spread(_label("Stream").append(clean(status.stream_name, room), "bold"), right, width)
 
     delay = _label("Delay").append("transport ").append(_ms(status.transport_ms_p50), "bold")
@@ -333,9 +335,13 @@ def _source(status: Status, width: int) -> list[Text]:
     delay.append(_ms(status.estimator_delay_ms), "bold")
 
     person = _label("Person").append("window ")
-    person.append("ok" if status.window_ok else "LOST", "" if status.window_ok else "bold red")
+    # before the start the window may only just be opening: nothing is lost yet
+    early = status.state in BEFORE_START and not status.window_ok
+    no_window = ("not open yet", "bold yellow") if early else ("LOST", "bold red")
+    no_sound = ("–", "dim") if early else ("SILENT", "bold yellow")
+    person.append(*(("ok", "") if status.window_ok else no_window))
     person.append("   sound ")
-    person.append("ok" if status.sound_ok else "SILENT", "" if status.sound_ok else "bold yellow")
+    person.append(*(("ok", "") if status.sound_ok else no_sound))
     person.append(f"   volume {_percent(status.volume)}")
 
     free = Text(
@@ -358,7 +364,11 @@ def _footer(status: Status, width: int, prompt: Prompt) -> Text:
         line = line if cell_len(line) <= width - 2 else "…" + line[3 - width :]
         style = "bold white on red3" if prompt.urgent else "bold black on light_steel_blue"
         return _fit(Text(f" {line}", style), width)
-    keys = (("q", "close"), ("?", "help")) if status.state.terminal else _KEYS
+    keys: tuple[tuple[str, str], ...] = _KEYS
+    if status.state.terminal:
+        keys = (("q", "close"), ("?", "help"))
+    if status.state in BEFORE_START:
+        keys = (("Enter", "start"), *(k for k in _KEYS if k[0] not in ("k", "t")))
     text = Text(" ")
     for key, word in keys:
         word = "resume" if key == "p" and status.paused else word
