@@ -24,7 +24,7 @@ CAUSES: Mapping[str, str] = {
     "warmup": "filters settling",
     "marked": "channel marked bad",
     "untrusted": "feature not known",
-    "stale": "no new samples",
+    "stale": "no fresh samples",
     "window": "the person's window did not answer",
     "transport": "samples came too late",
     "changed": "the stream changed",
@@ -153,9 +153,8 @@ def _hold(d: Mapping[str, Any]) -> tuple[str, str]:
     said = f"{cause[:1].upper()}{cause[1:]}"
     if not d["on"]:
         return "resumed", f"Over: {cause}."
-    if sentence.rstrip(".").casefold() == cause:
-        sentence = ""
-    return "held", f"{said}: {sentence}" if sentence else f"{said}."
+    # the sentence knows more than the cause: late samples and a lost stream are both "stale"
+    return "held", sentence or f"{said}."
 
 
 def _screening(d: Mapping[str, Any]) -> tuple[str, str]:

@@ -124,6 +124,16 @@ QUESTIONS = (
     Question("migraine", "warn", "Does this person have migraines?"),
 )
 EVERY_SESSION = tuple(q for q in QUESTIONS if q.today)
+_WORDS = {
+    "seizure": "seizures or flicker",
+    "psychosis_mania": "psychosis or mania",
+    "suicidality": "a crisis",
+    "intoxication": "alcohol, drugs or a psychedelic",
+    "under_age": "age",
+    "head_injury": "head injury or hurt skin",
+    "implant": "an implant",
+}
+"""What a blocking answer was about, as it may stand on a screen beside the person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +244,7 @@ def require(screening: Screening) -> None:
         )
     raise SafetyStop(
         "Thank you for the honest answers. No training today: something was answered that makes "
-        f"it unwise ({', '.join(k.replace('_', ' ') for k in screening.blocked)}).",
+        f"it unwise ({', '.join(_WORDS[k] for k in screening.blocked)}).",
         fix,
     )
 
