@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from engine.errors import FileError, InputError, NeuroloopError, YamlError
 
@@ -57,9 +58,21 @@ console = Console(highlight=False, markup=False, emoji=False)
 complaints = Console(stderr=True, highlight=False, markup=False, emoji=False)
 log = logging.getLogger("neuroloop")
 
+LEAST_WAIT_S, MOST_WAIT_S = 0.5, 60.0  # LSL streams answer within a second
 WIDEST = 100  # columns; longer lines are hard to read
 NAMES_A_FILE = re.compile(r"\s*[A-Z][A-Za-z ]{0,20}:\s+\S*[/\\]")
 HANGING = re.compile(r"\s*(?:-> |- |\S+ {2,}|[A-Z]\w*: )?")
+
+
+class Plainly(TyperCommand):
+    """A command whose help names its arguments without their Python types."""
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        for parameter in self.params:
+            # Newer versions of typer write `FILE <path>`, whatever `metavar` says.
+            if parameter.param_type_name == "argument" and hasattr(parameter, "display_type_rich"):
+                parameter.display_type_rich = lambda ctx: ""  # noqa: ARG005
 
 
 class Use(StrEnum):
@@ -100,8 +113,6 @@ Short = Annotated[
     typer.Option(
         "--short",
         metavar="SECONDS",
-        min=1.0,
-        show_default=False,
         help="Test session: shorten every block so that all of it lasts about this long.",
     ),
 ]
@@ -195,7 +206,7 @@ def _all(
 # ---------------------------------------------------------------- sessions
 
 
-@app.command(short_help="Try it: a session with a simulated person, and its report.")
+@app.command(cls=Plainly, short_help="Try it: a session with a simulated person, and its report.")
 def demo(
     seconds: Annotated[
         float,
@@ -224,7 +235,7 @@ def demo(
     raise typer.Exit(ran.outcome.exit_code)
 
 
-@app.command(short_help="Run a session with the person in the chair.")
+@app.command(cls=Plainly, short_help="Run a session with the person in the chair.")
 def run(
     protocol: ProtocolArgument,
     room: RoomOption = "sim",
@@ -251,9 +262,7 @@ def run(
     ] = None,
     find: Annotated[
         float,
-        typer.Option(
-            "--find", metavar="SECONDS", min=1.0, help="How long to look for the amplifier."
-        ),
+        typer.Option("--find", metavar="SECONDS", help="How long to look for the amplifier."),
     ] = 5.0,
 ) -> None:
     """Run a session with the person in the chair.
@@ -275,6 +284,8 @@ def run(
         screening_file=screening_file,
         find_s=find,
     )
+    if find <= 0:
+        raise InputError(f"Looking for {find:g} s finds nothing.", "Give --find 1 or more.")
     with _logged():
         ran = run_session(options, say)
     raise typer.Exit(ran.outcome.exit_code)
@@ -283,7 +294,9 @@ def run(
 # ---------------------------------------------------------------- protocols and rooms
 
 
-@app.command(short_help="Say in plain sentences what a protocol does, or what is wrong in it.")
+@app.command(
+    cls=Plainly, short_help="Say in plain sentences what a protocol does, or what is wrong in it."
+)
 def check(protocol: ProtocolArgument, short: Short = None, json_: Json = False) -> None:
     """Say in plain sentences what a protocol does, or what is wrong in it.
 
@@ -340,7 +353,7 @@ def _mistakes_as(json_: bool) -> Iterator[None]:
         raise typer.Exit(error.exit_code) from None
 
 
-@app.command(short_help="List the shipped protocols, and how good their evidence is.")
+@app.command(cls=Plainly, short_help="List the shipped protocols, and how good their evidence is.")
 def protocols(json_: Json = False) -> None:
     """List the shipped protocols, and how good their evidence is."""
     from engine.features import FEATURES
@@ -365,7 +378,9 @@ def protocols(json_: Json = False) -> None:
         say(f"{'':14s}  Evidence {p.evidence.grade}: {p.evidence.summary.strip()}\n")
 
 
-@app.command(short_help="List what can be measured: unit, formula and keys of each feature.")
+@app.command(
+    cls=Plainly, short_help="List what can be measured: unit, formula and keys of each feature."
+)
 def features(json_: Json = False) -> None:
     """List what can be measured: unit, formula and keys of each kind of feature."""
     from engine.features import FEATURES
@@ -393,7 +408,7 @@ def features(json_: Json = False) -> None:
         say(f"{'':15s}  Keys: {keys}\n")
 
 
-@room_app.command("new", short_help="Write a room file, by asking or from options.")
+@room_app.command("new", cls=Plainly, short_help="Write a room file, by asking or from options.")
 def room_new(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The YAML file to write.")],
     name: Annotated[
@@ -491,7 +506,9 @@ def _asked(question: str, allowed: Sequence[str]) -> str:
         say(f"Please answer {' or '.join(allowed)}.")
 
 
-@room_app.command("check", short_help="Say what a room file means, or what is wrong in it.")
+@room_app.command(
+    "check", cls=Plainly, short_help="Say what a room file means, or what is wrong in it."
+)
 def room_check(
     room: Annotated[
         str,
@@ -540,7 +557,7 @@ def _described(room: Room) -> Iterator[str]:
         yield f"Markers:    {', '.join(room.markers)}"
 
 
-@room_app.command("list", short_help="List the shipped rooms.")
+@room_app.command("list", cls=Plainly, short_help="List the shipped rooms.")
 def room_list(json_: Json = False) -> None:
     """List the shipped rooms."""
     from engine.room import load_room, rooms
@@ -556,20 +573,20 @@ def room_list(json_: Json = False) -> None:
 # ---------------------------------------------------------------- the technician's bench
 
 
-@app.command(short_help="Offer a simulated person as an LSL stream, with faults on demand.")
+@app.command(
+    cls=Plainly, short_help="Offer a simulated person as an LSL stream, with faults on demand."
+)
 def simulate(
     rate: Annotated[
         float,
-        typer.Option("--rate", metavar="HZ", min=128, max=2048, help="Samples per second."),
+        typer.Option("--rate", metavar="HZ", help="Samples per second, 128 to 2048."),
     ] = 250.0,
     seed: Annotated[
         int, typer.Option("--seed", metavar="NUMBER", help="The same seed is the same person.")
     ] = 1,
     seconds: Annotated[
         float | None,
-        typer.Option(
-            "--seconds", metavar="SECONDS", min=1.0, help="How long; without it, until Ctrl-C."
-        ),
+        typer.Option("--seconds", metavar="SECONDS", help="How long; without it, until Ctrl-C."),
     ] = None,
     faults: Annotated[
         Path | None,
@@ -591,7 +608,7 @@ def simulate(
     """
     from engine import simulate as bench
     from engine.faultscript import load_faults
-    from engine.person import SITES
+    from engine.person import SITES, Person
 
     options = bench.SimulatorOptions(
         rate_hz=rate,
@@ -608,12 +625,13 @@ def simulate(
     )
     if faults is not None:
         load_faults(faults, SITES)  # a mistake is told before anything else
+    Person(rate)  # a rate out of range, too
     say(f"Simulated person {options.name!r} at {rate:g} Hz. Ctrl-C ends it.")
     say("In another terminal: neuroloop run smr_up --room sim --short 60")
     raise typer.Exit(bench.main(options.arguments()))
 
 
-@app.command(short_help="Play a recording as an LSL stream in real time.")
+@app.command(cls=Plainly, short_help="Play a recording as an LSL stream in real time.")
 def play(
     file: Annotated[
         Path,
@@ -650,11 +668,13 @@ def play(
     raise typer.Exit(player.main(options.arguments()))
 
 
-@app.command(short_help="List the streams on the network, and what is wrong with each.")
+@app.command(
+    cls=Plainly, short_help="List the streams on the network, and what is wrong with each."
+)
 def streams(
     room: MaybeRoom = None,
     wait: Annotated[
-        float, typer.Option("--wait", metavar="SECONDS", min=0.5, help="How long to listen.")
+        float, typer.Option("--wait", metavar="SECONDS", help="How long to listen.")
     ] = 2.0,
     json_: Json = False,
 ) -> None:
@@ -670,6 +690,11 @@ def streams(
     place = load_room(room) if room else None
     if place is not None:
         configure_lsl(place.lsl)
+    if not LEAST_WAIT_S <= wait <= MOST_WAIT_S:
+        raise InputError(
+            f"Listening for {wait:g} s is not possible.",
+            f"Choose from {LEAST_WAIT_S:g} to {MOST_WAIT_S:g} s.",
+        )
     rows = found([columns_of(s) for s in look(wait)])
     verdicts = ["" if place is None else _verdict(r.stream, place) for r in rows]
     if json_:
@@ -725,7 +750,7 @@ def _verdict(stream: Seen, room: Room) -> str:
     return f"Room {room.name!r} would use it."
 
 
-@app.command(short_help="Is this computer fit for a session?")
+@app.command(cls=Plainly, short_help="Is this computer fit for a session?")
 def doctor(room: MaybeRoom = None, json_: Json = False) -> None:
     """Is this computer fit for a session?
 
@@ -758,7 +783,9 @@ def _finding(f: Any) -> None:
 # ---------------------------------------------------------------- recordings
 
 
-@app.command(short_help="Run recordings or EEG files through a protocol, as fast as possible.")
+@app.command(
+    cls=Plainly, short_help="Run recordings or EEG files through a protocol, as fast as possible."
+)
 def replay(
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="A recording, an EEG file, or a folder of them.")
@@ -829,7 +856,7 @@ def _bar(wanted: bool) -> Iterator[Callable[[str, float], None]]:
         yield lambda name, share: bar.update(task, description=name, completed=share)
 
 
-@app.command(short_help="Write a repaired copy of a damaged recording.")
+@app.command(cls=Plainly, short_help="Write a repaired copy of a damaged recording.")
 def recover(path: Recording) -> None:
     """Write a repaired copy of a damaged recording, beside it.
 
@@ -846,7 +873,7 @@ def recover(path: Recording) -> None:
     say(f"Repaired copy: {repair(path)}")
 
 
-@app.command(short_help="Write the report of a session again.")
+@app.command(cls=Plainly, short_help="Write the report of a session again.")
 def report(
     path: Recording,
     out: Annotated[
@@ -875,7 +902,7 @@ def report(
     say(f"Report: {write_report(path, out)}")
 
 
-@app.command(short_help="Export a session as a BIDS data set.")
+@app.command(cls=Plainly, short_help="Export a session as a BIDS data set.")
 def export(
     path: Recording,
     out: Annotated[
@@ -897,7 +924,7 @@ def export(
         typer.Option("--task", metavar="LABEL", help="The protocol's name when left out."),
     ] = None,
     run: Annotated[
-        int | None, typer.Option("--run", metavar="NUMBER", min=1, help="As in 1, 2 ...")
+        int | None, typer.Option("--run", metavar="NUMBER", help="As in 1, 2 ...")
     ] = None,
     edf: Annotated[
         bool, typer.Option("--edf", help="EDF instead of BrainVision, where 16 bits are enough.")
@@ -914,6 +941,8 @@ def export(
     By default nothing in it tells who, when or where. Several sessions go into one data set, each
     with its own --subject, --session or --run.
     """
+    if run is not None and run < 1:
+        raise InputError(f"{run} is no number of a run.", "Count from 1.")
     if subject is None:
         subject = _pretended(path)
     from engine.export import export_bids
