@@ -126,7 +126,7 @@ def _source(path_or_name: str | Path) -> tuple[Source, Path]:
     names = library()
     if text not in names:
         raise InputError(
-            f"There is no protocol `{text}` in the library{_meant(text, names)}.",
+            f"There is no protocol `{text}` in the library{_meant(text, names) or '.'}",
             f"Choose one of {', '.join(names)}, or give the path of a YAML file.",
         )
     file = resources.files("protocols") / "library" / f"{text}.yaml"
