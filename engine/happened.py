@@ -192,6 +192,14 @@ def _window(d: Mapping[str, Any]) -> tuple[str, str]:
     return "window", f"Open: {size} px, {_number(d.get('refresh_hz'))} Hz, {sound}."
 
 
+def _window_end(d: Mapping[str, Any]) -> tuple[str, str]:
+    missed, guarded = int(d.get("missed") or 0), int(d.get("guarded") or 0)
+    return "window", (
+        f"Closed: {missed} {'frame' if missed == 1 else 'frames'} missed; the flash and loudness "
+        f"guard acted {guarded} {'time' if guarded == 1 else 'times'}."
+    )
+
+
 def _mark(d: Mapping[str, Any]) -> tuple[str, str]:
     return "operator", f"{d['channel']} marked bad. {d.get('reason') or ''}".strip()
 
@@ -209,6 +217,7 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str] | None]] = {
     "advice": _advice,
     "block_invalid": _invalid,
     "window": _window,
+    "window_end": _window_end,
     "mark_bad": _mark,
     "start": lambda _: ("start", "The session began."),
     "done": lambda _: ("end", "All blocks are done."),

@@ -415,7 +415,10 @@ def methods_paragraph(protocol: Protocol, facts: Mapping[str, object]) -> str:
         f"(clean time reached: {fact('trained_clean_s', ' s')}).",
     ]
     if facts.get("test_session"):
-        sentences.insert(0, "This was a shortened test session, not a training session.")
+        sentences.insert(
+            0,
+            "This was a shortened test session, not a training session; lengths are the protocol's.",
+        )
     return " ".join(s for s in sentences if s)
 
 
