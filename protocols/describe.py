@@ -417,7 +417,7 @@ def methods_paragraph(protocol: Protocol, facts: Mapping[str, object]) -> str:
     if facts.get("test_session"):
         sentences.insert(
             0,
-            "This was a shortened test session, not a training session; lengths are the protocol's.",
+            "This was a shortened test session, not a training session; lengths are as planned.",
         )
     return " ".join(s for s in sentences if s)
 
