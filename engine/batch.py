@@ -55,7 +55,7 @@ def replay_all(
     say : callable
         Shows a sentence.
     progress : callable
-        Called with the file's name and the share of it that is done, 0 to 1.
+        Called with the file's name (and which of how many) and the share of it that is done.
 
     Returns
     -------
@@ -74,11 +74,12 @@ def replay_all(
     files = eeg_files(path)
     whole = path if path.is_dir() else path.parent
     results: list[dict[str, Any]] = []
-    for file in files:
+    for number, file in enumerate(files, 1):
         name = str(file.relative_to(whole))
+        shown = name if len(files) == 1 else f"{name} ({number} of {len(files)})"
 
-        def step(share: float, name: str = name) -> None:
-            progress(name, share)
+        def step(share: float, shown: str = shown) -> None:
+            progress(shown, share)
 
         step(0.0)
         try:

@@ -853,7 +853,13 @@ def _bar(wanted: bool) -> Iterator[Callable[[str, float], None]]:
     )
     with bar:
         task = bar.add_task("", total=1.0)
-        yield lambda name, share: bar.update(task, description=name, completed=share)
+
+        def show(name: str, share: float) -> None:
+            if share == 0.0:
+                bar.reset(task, description=name)
+            bar.update(task, completed=share)
+
+        yield show
 
 
 @app.command(cls=Plainly, short_help="Write a repaired copy of a damaged recording.")
