@@ -94,7 +94,7 @@ RATE_LIMIT = 0.02
 FOREIGN_S = 60.0  # stamps further from our time are of a clock whose offset is not known yet
 
 # Causes of hold that the session finds itself, the most telling first.
-CAUSES = ("changed", "stale", "transport", "window", "disk", "rate")
+CAUSES = ("changed", "stale", "transport", "window", "rate")
 MEASURED = (PhaseKind.BASELINE, PhaseKind.TRAIN, PhaseKind.TRANSFER)
 
 
@@ -926,8 +926,11 @@ class Session:
         for cause in held:
             if cause == "paused":
                 return "Paused. Press p to go on."
-            if cause in self._holds:
-                return self._holds[cause].sentence
+            suspender = self._holds.get(cause)
+            if suspender is not None and suspender.recovering:
+                return f"{_RESUMED[cause]} Going on in a moment."
+            if suspender is not None:
+                return suspender.sentence
         d, f = self._decision, self._frame
         if d is not None and f is not None and f.gate and not d.kind.terminal:
             return "Gated: " + ", ".join(_GATE_WORDS.get(c, c) for c in f.gate.causes) + "."
@@ -1035,7 +1038,6 @@ _RESUMED: Mapping[str, str] = MappingProxyType(
         "stale": "Samples arrive again.",
         "transport": "Samples arrive in time again.",
         "window": "The person's window is back.",
-        "disk": "There is room on the disk again.",
         "rate": "The sampling rate is right again.",
     }
 )

@@ -52,6 +52,11 @@ class Suspender:
     sentence: str = ""
     _good_since: float | None = None
 
+    @property
+    def recovering(self) -> bool:
+        """Whether the hold is still on although its cause is gone."""
+        return self.on and self._good_since is not None
+
     def update(self, now: float, bad: bool, sentence: str = "") -> bool | None:
         """Return True when the hold begins, False when it ends, None otherwise."""
         if bad:

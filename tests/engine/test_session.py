@@ -603,6 +603,9 @@ def test_silence_is_a_hold_within_half_a_second(bench: Make) -> None:
     assert "Resumed: Samples arrive again." in b.view.said
     assert "1.50 s of samples are missing." not in b.view.said
     assert "3.01 s of samples are missing." in b.view.said
+    whys = list(dict.fromkeys(s.why for s in b.view.seen if s.held))
+    assert whys[0].startswith("No new samples for 0.")
+    assert whys[-1] == "Samples arrive again. Going on in a moment."
 
 
 def test_a_burst_is_folded_whole_and_only_the_newest_is_shown(bench: Make) -> None:
@@ -1204,7 +1207,7 @@ def test_markers_are_kept_on_our_clock(bench: Make) -> None:
 # ---------------------------------------------------------------- anything at any time
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_random_faults_break_no_promise(bench: Make, seed: int) -> None:
     """Whatever happens when: no reward while held, replay identical, a proper end."""
     rng = np.random.default_rng(seed)

@@ -28,10 +28,13 @@ def test_a_hold_begins_at_once_and_ends_after_two_good_seconds() -> None:
     assert (s.on, s.sentence) == (True, "Why.")
     assert s.update(2.0, True, "Worse.") is None
     assert s.sentence == "Worse."
+    assert not s.recovering
     assert s.update(3.0, False) is None
+    assert s.recovering
     assert s.update(3.0 + GOOD_FOR_S - 0.01, False) is None
     assert s.update(3.0 + GOOD_FOR_S, False) is False
     assert not s.on
+    assert not s.recovering
 
 
 @given(st.lists(st.tuples(st.floats(0.0, 1.5), st.booleans()), max_size=60))
