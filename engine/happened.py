@@ -181,8 +181,8 @@ def _advice(d: Mapping[str, Any]) -> tuple[str, str]:
 
 def _invalid(d: Mapping[str, Any]) -> tuple[str, str]:
     return "warning", (
-        f"{100 * float(d['gated_share']):.0f} % of block {d['block']} was not clean: it is kept, "
-        "but its numbers say little."
+        f"{_block(d)}: {100 * float(d['gated_share']):.0f} % was not clean. It is kept, but its "
+        "numbers say little."
     )
 
 

@@ -184,8 +184,11 @@ class Page:
         told, recording = self.told, self.recording
         out = []
         if self.test_session:
-            out.append(("test", "TEST SESSION", "Shortened or simulated: for trying the system. "
-                        "Nothing here is about a person's training."))  # fmt: skip
+            said = (
+                "Shortened, or in a room for tests: for trying the system. Nothing here is about "
+                "a person's training."
+            )
+            out.append(("test", "TEST SESSION", said))
         if told.outcome == "failed":
             out.append(("bad", "The session failed", told.outcome_why or "No reason was recorded."))
         if told.outcome == "stopped":

@@ -137,8 +137,10 @@ def resolve(choice: Choice, timeout_s: float = 5.0) -> StreamSpec:
     if len(fitting) > 1:
         raise StreamError(
             f"{len(fitting)} streams fit the room ({_wanted(choice)}):\n{_listed(fitting)}",
-            "Give `source_id:` (or `name:`) in the room so that only one fits, or switch the "
-            "other amplifiers off.",
+            "Switch all but one of them off."
+            if len({(s.name, s.stype, s.source_id) for s in fitting}) == 1
+            else "Give `source_id:` (or `name:`) in the room so that only one fits, or switch "
+            "the other amplifiers off.",
         )
     return describe(columns_of(fitting[0]), choice)
 

@@ -205,11 +205,16 @@ def _introduce(
     minutes, seconds = divmod(round(sum(p.lasts_s for p in plan)), 60)
     say(f"{protocol.title} ({protocol.name}), {minutes} min {seconds:02d} s, room {room.name}.")
     say(f"Evidence {protocol.evidence.grade}: {protocol.evidence.summary.strip()}")
-    for line in (*protocol.cautions, *loaded.hints):
+    for line in protocol.cautions:
         say(f"Note: {line}")
-    if options.short_s is not None:
-        say("TEST SESSION: shortened, not for training a person.")
-    say(screening.STATEMENT)
+    if _is_test(options, room):
+        say("TEST SESSION: shortened, or in a room for tests; not for training a person.")
+    if not (room.use == "clinical" and options.screening_file is None):
+        say(screening.STATEMENT)  # the screening questions begin with it
+
+
+def _is_test(options: RunOptions, room: Room) -> bool:
+    return options.short_s is not None or room.use == "test"
 
 
 def _screen(
@@ -268,7 +273,7 @@ def _conduct(
         gain_cap=room.sound.cap,
         language=room.language,
         reduced_motion=room.reduced_motion,
-        test_session=options.short_s is not None,
+        test_session=_is_test(options, room),
     )
     view = open_view(plain=options.plain, clock=clock)
     source = LslSource(spec, room.stream, clock)
@@ -292,7 +297,7 @@ def _conduct(
         spec=spec,
         client=options.client,
         use=room.use,
-        short=options.short_s is not None,
+        short=_is_test(options, room),
         mains_hz=float(room.mains_hz),
         check_s=CHECK_S[room.use],
         wait_for_operator=live and options.short_s is None,
@@ -355,7 +360,7 @@ def _header(
         "versions": {n: importlib.metadata.version(n) for n in names},
         "client": options.client,
         "use": room.use,
-        "test_session": options.short_s is not None,
+        "test_session": _is_test(options, room),
         "short_s": options.short_s,
         "room": (resolved := room.model_dump(mode="json")),
         "room_sha256": hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest(),

@@ -534,7 +534,7 @@ class Decider:
     def _accept(self, verdict: Verdict, frame: FeatureFrame, events: list[Event]) -> str:
         """Take a baseline over, or return why not."""
         if not verdict.accepted:
-            return verdict.reason
+            return self._in_seconds(verdict)
         before = self._baselines, self._thresholds
         self._baselines = {**self._baselines, **verdict.baselines}
         try:
@@ -563,6 +563,15 @@ class Decider:
                 }
                 events.append(Event(frame.t, frame.seq, "threshold", data))
         return ""
+
+    def _in_seconds(self, verdict: Verdict) -> str:
+        """Return why a baseline was refused; what is missing is said in seconds."""
+        if verdict.clean >= verdict.needed:
+            return verdict.reason
+        clean_s, needed_s = verdict.clean / self._grid_hz, verdict.needed / self._grid_hz
+        main = ", ".join(list(verdict.causes)[:2])
+        told = f"Only {clean_s:.0f} s of the baseline were clean, {needed_s:.0f} s are needed."
+        return f"{told} Mostly: {main}." if main else told
 
     def _refuse_baseline(
         self, reason: str, verdict: Verdict, frame: FeatureFrame, events: list[Event]
@@ -667,6 +676,7 @@ class Decider:
             data = {
                 "phase": self._index,
                 "name": phase.name,
+                "kind": phase.kind.name.lower(),
                 "block": phase.block,
                 "gated_share": unclean / self._total,
                 "gated_s": dict(self.gated_s),
@@ -760,7 +770,7 @@ class Decider:
             verdict = self._collector.judge(self._needs_points(), self._relearn)
             refusal = self._accept(verdict, frame, events)
             if refusal:
-                self._refuse(item, f"the baseline is needed ({refusal})", frame, events)
+                self._refuse(item, f"the baseline is needed ({refusal.rstrip('.')})", frame, events)
                 return None
             limits = verdict.limits
         self._end("skipped", frame, events)
