@@ -47,6 +47,7 @@ HELD = (
     "operator",
     "sound",
     "other",
+    "failed",
 )
 """Causes of hold; bit k of a decision's ``held`` column is cause k."""
 

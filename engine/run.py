@@ -306,19 +306,19 @@ def _conduct(
         recording=path,
         counter=room.stream.counter,
     )
-    session = Session(
-        settings,
-        assembly,
-        source,
-        recorder,
-        lambda: Window(window_spec),
-        view,
-        clock,
-        publisher=publisher,
-        markers=markers,
-        interrupted=interrupted,
-    )
     try:
+        session = Session(
+            settings,
+            assembly,
+            source,
+            recorder,
+            lambda: Window(window_spec),
+            view,
+            clock,
+            publisher=publisher,
+            markers=markers,
+            interrupted=interrupted,
+        )
         if screened is not None:
             recorder.event(Event(now(), 0, "screening", screened))
         if publisher is not None and publisher.problem:
@@ -404,7 +404,9 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked.append(now())
 
-    before = {n: signal.signal(n, ask) for n in (signal.SIGINT, signal.SIGTERM)}
+    # A closed terminal (SIGHUP, on Windows SIGBREAK) stops a session like Ctrl-C.
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    before = {n: signal.signal(n, ask) for n in (getattr(signal, k, None) for k in names) if n}
     try:
         yield lambda: bool(asked)
     finally:

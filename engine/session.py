@@ -887,7 +887,7 @@ class Session:
             why=self._why(held),
             held=bool(held),
             window_ok=self._ready is not None and now - self._beat_t <= BEAT_LIMIT_S,
-            sound_ok=self._ready is not None and bool(self._ready.audio),
+            sound_ok=self._ready is not None and self._ready.audio not in ("", "dummy"),
             volume=self._gain,
             recording_path=str(s.recording),
             disk_free_gb=self._free,
@@ -1012,6 +1012,9 @@ class Session:
                     self._show(now)
                 if self._due("status", now, STATUS_EVERY_S):
                     self._update_view(now)
+                with self._at_view():
+                    if any(order.kind == "quit" for order in self.view.poll()):
+                        break
         except Exception:  # the end is known; only its picture suffers
             log.exception("end screen failed")
         return Outcome(end.kind, end.sentence, rewards, code)

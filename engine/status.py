@@ -165,4 +165,8 @@ def state_of(status: Status) -> tuple[str, str, str, str]:
         case PhaseKind.TRAIN:
             return "●", "LIVE", "bold white on dark_green", "Feedback follows the signal."
         case kind:
-            return "○", "RUNNING", "bold white on dodger_blue3", why or _QUIET.get(kind, "")
+            quiet = _QUIET.get(kind, "")
+            if quiet and why.startswith("Gated: "):  # nothing is withheld here: an aside
+                cause = why.removeprefix("Gated: ")
+                why = f"{quiet} ({cause[:1].upper()}{cause[1:]})"
+            return "○", "RUNNING", "bold white on dodger_blue3", why or quiet
