@@ -40,6 +40,11 @@ class Kind(Shape):
         ...
 
     @property
+    def scale(self) -> str:
+        """``ln`` for quantities that are always positive, else ``linear``."""
+        ...
+
+    @property
     def needs(self) -> Collection[str]:
         """YAML keys that must be given."""
         ...
@@ -345,6 +350,13 @@ class _Check:
                 f"`{name}` is measured in {unit or 'no unit (it is a ratio)'}, "
                 f"the {noun} is given in {asked.unit or 'no unit'}",
                 f"for example `{{fixed: {f'12 {unit}' if unit else '0.2'}}}`",
+            )
+        if kind.scale == "ln" and value <= 0.0:
+            yield at(
+                (*here, "fixed"),
+                f"`{name}` is always above 0 and compared on a logarithmic scale; "
+                f"{value:g} is never reached",
+                "a value above 0",
             )
 
     # ------------------------------------------------------------ feedback, session
