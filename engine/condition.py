@@ -116,8 +116,11 @@ class Conditioned:
     grid: np.ndarray
 
 
-def settle_samples(sos: np.ndarray, rate_hz: float, share: float = 1e-3) -> int:
-    """Return samples until all but `share` of the impulse response's energy has passed."""
+def settle_samples(sos: np.ndarray, rate_hz: float, share: float = 1e-4) -> int:
+    """Return samples until all but `share` of the impulse response's energy has passed.
+
+    What is left of a restart then moves an amplitude by at most its square root, 1 %.
+    """
     n = int(20 * rate_hz)
     impulse = np.zeros(n)
     impulse[0] = 1.0

@@ -167,7 +167,13 @@ class Gates:
         notches = [tf2sos(*iirnotch(m, 10.0, fs=fs)) for m in mains]
         broad = butter(2, (1.0, min(40.0, 0.8 * nyquist)), "bandpass", fs=fs, output="sos")
         self._broad: np.ndarray = np.concatenate([broad, *notches])
-        self._slow = butter(2, (0.5, 5.0), "bandpass", fs=fs, output="sos")
+        # Two gentle slopes: a second-order band-pass sees one blink in a thousand only after 0.2 s.
+        self._slow: np.ndarray = np.concatenate(
+            [
+                butter(1, 0.5, "highpass", fs=fs, output="sos"),
+                butter(2, 5.0, "lowpass", fs=fs, output="sos"),
+            ]
+        )
         self._base: np.ndarray = np.concatenate(
             [butter(2, 1.0, "highpass", fs=fs, output="sos"), *notches]
         )

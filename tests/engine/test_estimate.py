@@ -213,7 +213,7 @@ def test_settling_is_where_the_impulse_response_has_passed() -> None:
     impulse[0] = 1.0
     y = np.abs(sosfilt(sos, impulse, axis=0)[:, 0]) ** 2
     n = settle_samples(sos, 250.0)
-    assert y[n:].sum() <= 1e-3 * y.sum() < y[n - 2 :].sum()
+    assert y[n:].sum() <= 1e-4 * y.sum() < y[n - 2 :].sum()
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4), (8, 1), (9, 3), (250, 6), (0, 2), (5, 0)])
