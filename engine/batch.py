@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from threadpoolctl import threadpool_limits
+
 from engine.errors import FileError, InputError, NeuroloopError
 from engine.features import FEATURES
 from protocols.load import Loaded, load
@@ -68,6 +70,7 @@ def replay_all(
         The protocol is wrong, there is nothing to replay, or the only file failed. In a folder,
         a file that fails does not stop the others.
     """
+    threadpool_limits(limits=1)  # as live: sums of BLAS depend on its threads
     loaded = load(protocol, FEATURES) if protocol is not None else None
     if loaded is not None and short_s is not None:
         expand(loaded.protocol, short_s)  # a mistake is told before anything is read

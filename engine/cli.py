@@ -284,8 +284,8 @@ def run(
         screening_file=screening_file,
         find_s=find,
     )
-    if find <= 0:
-        raise InputError(f"Looking for {find:g} s finds nothing.", "Give --find 1 or more.")
+    if not 0 < find <= 600:  # nan is neither
+        raise InputError(f"Looking for {find:g} s finds nothing.", "Give --find 1 to 600.")
     with _logged():
         ran = run_session(options, say)
     raise typer.Exit(ran.outcome.exit_code)

@@ -60,6 +60,7 @@ __all__ = [
 ]
 
 CHECK_S = 2.0  # live, a session starts after a check of the signal; filters settle meanwhile
+LAST_S = 1.0  # what a killed recorder may not have written any more
 BLOCK_SAMPLES = 4096  # any number gives the same decisions
 
 
@@ -202,7 +203,8 @@ def replay_recording(
     )
     inputs: Iterable[Input] = recording.inputs_in_order(BLOCK_SAMPLES)
     if other is not None:
-        inputs = (i for i in inputs if not (isinstance(i, Command) and i.kind == "threshold"))
+        foreign = ("threshold", "skip")  # they belong to the plan and rules of that session
+        inputs = (i for i in inputs if not (isinstance(i, Command) and i.kind in foreign))
     out = _fold(path, protocol, recording.spec, assembly, inputs, len(recording.samples), progress)
     if recording.damage:
         out.notes = (*out.notes, recording.damage)
@@ -214,8 +216,9 @@ def replay_recording(
 def compare(recording: Recording, replayed: Replayed) -> Comparison:
     """Compare recorded decisions with replayed ones, bit for bit.
 
-    A recording that was cut short may lack its last decisions or its last samples; what both hold
-    is compared.
+    A recording that was cut short, or went on recording after a fault, lacks decisions at its end:
+    what both hold is compared. A replay that gives fewer decisions than were recorded (by more
+    than the second that a killed recorder may not have written) is not identical.
     """
     names = [name for name, _ in replayed.decision_columns]
     recorded = np.column_stack([recording.decisions.column(n) for n in names])
@@ -223,11 +226,16 @@ def compare(recording: Recording, replayed: Replayed) -> Comparison:
     again = replayed.decisions[:n]
     same = (recorded[:n] == again) | (np.isnan(recorded[:n]) & np.isnan(again))
     rows = same.all(axis=1)
+    whole = len(recorded) - len(replayed.decisions) <= LAST_S * replayed.spec.grid_hz
     reward = names.index("reward")
-    first = None if rows.all() else int(again[int(np.argmin(rows)), 0])
+    first = None
+    if n and not rows.all():
+        first = int(again[int(np.argmin(rows)), 0])
+    elif n and not whole:
+        first = int(again[-1, 0])  # one side ends here, the other goes on
     return Comparison(
         points=n,
-        identical=bool(rows.all()) and n > 0,
+        identical=bool(rows.all()) and n > 0 and (whole or bool(recording.losses)),
         first_difference=first,
         rewards_recorded=int(recorded[:n, reward].sum()),
         rewards_replayed=int(again[:, reward].sum()),

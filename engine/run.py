@@ -151,6 +151,7 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
         )
     _introduce(loaded, room, plan, options, say)
     folder = record_folder(room, options.out)
+    check_folder(folder)
     screened = _screen(options, room, folder, say)
     configure_lsl(room.lsl)
     say(f"Looking for the stream {room.stream.name or room.stream.source_id or 'of type EEG'} ...")
@@ -162,8 +163,6 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
         mains_hz=float(room.mains_hz),
         range_uv=room.stream.range_uv,
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    check_folder(folder)
     if free_gb(folder) < room.record.keep_free_gb:
         raise InputError(
             f"only {free_gb(folder):.1f} GB are free in {folder}",
@@ -225,9 +224,9 @@ def _screen(
         return None
     book = folder / f"{options.client}.screening.json"
     history: list[bool] = []
-    if book.exists():
-        with contextlib.suppress(ValueError):
-            history = [bool(x) for x in json.loads(book.read_text("utf-8"))]
+    # A book that cannot be read counts as none: then everything is asked again.
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        history = [bool(x) for x in json.loads(book.read_text("utf-8"))]
     questions = screening.QUESTIONS if screening.due(history) else screening.EVERY_SESSION
     if options.screening_file is not None:
         answers = screening.from_file(options.screening_file, questions)
@@ -236,8 +235,9 @@ def _screen(
     screening.require(answers)
     if answers.warned:
         say("Noted: " + ", ".join(k.replace("_", " ") for k in answers.warned) + ".")
-    folder.mkdir(parents=True, exist_ok=True)
-    book.write_text(json.dumps([*history, answers.full]) + "\n", "utf-8")
+    fresh = book.with_suffix(".new")
+    fresh.write_text(json.dumps([*history, answers.full]) + "\n", "utf-8")
+    fresh.replace(book)
     return answers.data
 
 
@@ -396,11 +396,12 @@ def _header(
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a stop; a second one within two seconds exits at once."""
+    """Turn Ctrl-C and SIGTERM into a stop; a second Ctrl-C within two seconds exits at once."""
     asked: list[float] = []
 
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        if asked and now() - asked[-1] < 2.0:
+    def ask(number: int, _frame: FrameType | None) -> None:
+        # Terminals and service managers send their signals twice; only a person means it.
+        if number == signal.SIGINT and asked and now() - asked[-1] < 2.0:
             raise KeyboardInterrupt
         asked.append(now())
 

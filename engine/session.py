@@ -91,6 +91,7 @@ CHECK_LIMIT_S = 30.0  # without an operator, doubtful electrodes are waited for 
 END_SCREEN_S = 2.0
 STOP_DRAIN_S = 0.5
 RATE_LIMIT = 0.02
+CLOCK_JUMP_S = 1.0  # less may be lost samples or late stamps
 FOREIGN_S = 60.0  # stamps further from our time are of a clock whose offset is not known yet
 
 # Causes of hold that the session finds itself, the most telling first.
@@ -267,6 +268,7 @@ class Session:
         self._window_since = 0.0
         self._beat_t = -math.inf
         self._beat: Beat | None = None
+        self._jumped_s = 0.0  # of the source's clock, since the start
         self._restarts: dict[int, int] = {}
         self._window_dead = ""
         self._gain = 1.0
@@ -397,6 +399,7 @@ class Session:
     def _back(self, item: Back) -> None:
         if item.reopened:
             self.number.reopened()
+            self._jumped_s = 0.0  # LSL measures the new source's clock
         self._lost = self._changed = ""
         self._event("back", {"gap_s": item.gap_s, "reopened": item.reopened, "uid": item.spec.uid})
 
@@ -423,6 +426,8 @@ class Session:
         for item in items:
             if isinstance(item, Event):
                 self._keep(item)
+                if item.kind == "clock" and abs(item.data["jump_s"]) > CLOCK_JUMP_S:
+                    self._jumped_s += float(item.data["jump_s"])
             elif isinstance(item, Gap):
                 self.fold.step(item)
                 gap_s = item.missing / self.settings.spec.rate_hz
@@ -782,7 +787,8 @@ class Session:
         offset_s = self.source.clock_offset_s
         if offset_s is None and not abs(now - self._newest_stamp) < FOREIGN_S:
             return math.nan
-        return self._newest_stamp + (offset_s or 0.0)
+        # LSL's offset knows nothing of a jump inside the source's own clock.
+        return self._newest_stamp - self._jumped_s + (offset_s or 0.0)
 
     def _age_s(self, now: float) -> float | None:
         age_s = now - self._newest_t(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -53,6 +54,8 @@ def expand(protocol: Protocol, short_s: float | None = None) -> tuple[Phase, ...
     InputError
         When the session cannot be made that short; names the shortest possible time.
     """
+    if short_s is not None and not math.isfinite(short_s):
+        raise InputError(f"A session cannot last {short_s:g} s.", "Give a number of seconds.")
     phases = _numbered(tuple(_phases(protocol)))
     if short_s is None or total_s(phases) <= SHORT_SHARE * short_s:
         return phases
