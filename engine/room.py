@@ -175,9 +175,10 @@ class SoundSettings(Strict):
     """
 
     required: YesNo = True
-    device: Text | None = None
     spl_fullscale_dba: Annotated[float, _plain_number(40.0, 140.0)] | None = None
     cap: Share = UNCALIBRATED_CAP
+
+    later: ClassVar[tuple[str, ...]] = ("device",)
 
     @model_validator(mode="after")
     def _not_loud(self) -> SoundSettings:
