@@ -296,8 +296,10 @@ def test_an_outlet_that_comes_back_at_another_rate(bench: Bench) -> None:
     n = len(bench.recording.samples)
     wait_for(lambda: now() > changed.t + 3.0)
     assert len(bench.recording.samples) == n
+    # On a starved machine the window or the transport may hold beside it.
     causes = [(cause, on) for _, cause, on in holds(bench.path)]
-    assert causes[-2:] in ([("stale", True), ("changed", True)], [("changed", True)])
+    of_stream = [c for c in causes if c[0] in ("stale", "changed")]
+    assert of_stream[-2:] in ([("stale", True), ("changed", True)], [("changed", True)])
     presented = bench.recording.presented
     late = presented.column("t_flip") > changed.t + LATE_S
     assert np.isnan(presented.column("level")[late]).all()
