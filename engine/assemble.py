@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from engine.auxiliary import find_accelerometer, find_eyes
 from engine.condition import condition_settings
 from engine.errors import MontageError
 from engine.features import DEFAULT_TOTAL_HZ, DEFAULT_WINDOW_S, FEATURES, FeatureDef
 from engine.frames import Phase, StreamSpec
-from engine.gates import MUSCLE_MIN_RATE_HZ, GateRule, GateSettings
+from engine.gates import MUSCLE_MIN_RATE_HZ, GateRule, GateSettings, MotionRule
 from engine.montage import find_site
 from engine.pipeline import Fold, FoldSettings
 from engine.reference import Montage, choose_montage
@@ -134,6 +135,13 @@ def assemble(
         blink += [k for k, i in enumerate(montage.sites) if not montage.is_eeg[i]]
     if gates.blink.on and not blink:
         warnings.append("no Fp1, Fp2 or EOG in the stream: blinks are not seen")
+    eyes = find_eyes(montage, gates.saccade.at) if gates.saccade.on else ()
+    if gates.saccade.on and not eyes:
+        wanted = " and ".join(gates.saccade.at or ()) or "F7 and F8, or EOG,"
+        warnings.append(f"no {wanted} in the stream: sideways looks are not seen")
+    accelerometer, why = find_accelerometer(spec) if gates.motion.on else (None, "")
+    if why:
+        warnings.append(f"{why}: movements of the head are not seen")
     if gates.muscle.on and spec.rate_hz < MUSCLE_MIN_RATE_HZ:
         warnings.append(f"muscle is not seen below {MUSCLE_MIN_RATE_HZ:g} Hz")
     if spec.rate_hz < WARN_BELOW_HZ:
@@ -155,12 +163,28 @@ def assemble(
         mains_hz=mains_hz,
         eyes_closed=first is not None and first.eyes == "closed",
         site_names=montage.site_names,
+        saccade=GateRule(
+            gates.saccade.on,
+            tuple(range(len(eyes))),
+            gates.saccade.limit_uv,
+            gates.saccade.after_s,
+        ),
+        motion=MotionRule(accelerometer is not None, gates.motion.limit_g, gates.motion.after_s),
+        eye_names=tuple(e.name for e in eyes),
     )
     notch = mains_hz if protocol.condition.mains == "notch" else None
     settings = FoldSettings(
         spec.rate_hz,
         spec.hop,
-        condition_settings(spec, montage, protocol.condition.high_pass_hz, notch, range_uv),
+        condition_settings(
+            spec,
+            montage,
+            protocol.condition.high_pass_hz,
+            notch,
+            range_uv,
+            eyes,
+            accelerometer,
+        ),
         gate_settings,
         defs,
     )

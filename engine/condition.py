@@ -8,7 +8,7 @@ at the sample where a step happened, so nothing rings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.signal import butter, iirnotch, sosfilt, sosfilt_zi, tf2sos
@@ -18,6 +18,7 @@ try:
 except ImportError:  # another SciPy: the public function gives the same numbers, only slower
     _sosfilt = None
 
+from engine.auxiliary import Accelerometer, Eyes
 from engine.frames import Bool, Float, Quality, StreamSpec, frozen
 from engine.montage import find_site
 from engine.reference import AVERAGE_NEEDS, Montage, rereference
@@ -48,6 +49,7 @@ STEP_MEMORY_S = 10.0
 STEP_MIN_DIFFS = 50
 CLIPPED_MIN_UV = 150.0  # three equal samples mean clipping only far from the mean
 NOTCH_Q = 30.0
+MOTION_RANGE_G = 100.0  # no amplifier's accelerometer goes further; what is no number stays out
 
 # Plain numbers: flag algebra of Python's enums is slow.
 _FLAT, _RAIL, _NAN = int(Quality.FLAT), int(Quality.RAIL), int(Quality.NAN)
@@ -75,6 +77,10 @@ class ConditionSettings:
         Mains frequency, or None to leave it.
     range_uv : float
         Values beyond are clamped and flagged.
+    eyes : tuple of Eyes
+        Traces that show sideways eye movements, carried along for their gate.
+    accelerometer : Accelerometer or None
+        The stream's, carried along for the gate of motion.
     """
 
     rate_hz: float
@@ -83,6 +89,8 @@ class ConditionSettings:
     high_pass_hz: float
     notch_hz: float | None
     range_uv: float = DEFAULT_RANGE_UV
+    eyes: tuple[Eyes, ...] = ()
+    accelerometer: Accelerometer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,12 @@ class Conditioned:
         Rows at which the filters of the marked sites start anew.
     grid : ndarray of int
         Rows that are grid points.
+    eyes_uv : ndarray, shape (n_samples, n_eyes)
+        Contained traces of sideways eye movements, as recorded.
+    eyes_flags : ndarray of int64, shape (n_samples, n_eyes)
+        `Quality` bits of the columns behind them.
+    motion_g : ndarray, shape (n_samples, 0 or 1)
+        Magnitude of the acceleration, gravity included; 0 while none has arrived.
     """
 
     seq: int
@@ -114,6 +128,9 @@ class Conditioned:
     flags: np.ndarray
     resets: Resets
     grid: np.ndarray
+    eyes_uv: Float = field(default_factory=lambda: np.zeros((0, 0)))
+    eyes_flags: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.int64))
+    motion_g: Float = field(default_factory=lambda: np.zeros((0, 0)))
 
 
 def settle_samples(sos: np.ndarray, rate_hz: float, share: float = 1e-4) -> int:
@@ -225,6 +242,7 @@ class Conditioner:
         self._zi = np.zeros((len(self.sos), 2, n_sites))
         self._fresh = True
         self._last = np.zeros(len(m.columns))  # last good value per column
+        self._last_g = np.zeros((1, 1))
         self._before = np.zeros((2, len(m.columns)))  # the two samples before, for clipping
         self._last_ref = np.zeros(n_sites)
         self._rail_until = np.full(len(m.columns), -1, np.int64)  # sample index
@@ -260,14 +278,51 @@ class Conditioner:
         y, self._zi = carried_sos(self.sos, referenced, self._zi, resets, self._start)
         self._clipped(x, y, flags)
         self.raw.push(x)
-        site_flags = self._site_flags(seq, flags)
+        flags, site_flags = self._site_flags(seq, flags)
         hop = self.settings.hop
         grid = np.arange(-seq % hop, len(x), hop)
         if len(x) and (seq + len(x) - 1) % self.beat == 0:
             self._housekeeping(seq + len(x) - 1)
         return Conditioned(
-            seq, t, frozen(referenced), frozen(y), frozen(site_flags), resets, frozen(grid)
+            seq,
+            t,
+            frozen(referenced),
+            frozen(y),
+            frozen(site_flags),
+            resets,
+            frozen(grid),
+            *self._eyes(x, flags),
+            self._motion(uv),
         )
+
+    def _eyes(self, x: Float, flags: np.ndarray) -> tuple[Float, np.ndarray]:
+        """Return the traces of sideways eye movements, and what is wrong with their columns."""
+        of = self.settings.eyes
+        trace, bits = np.empty((len(x), len(of))), np.zeros((len(x), len(of)), np.int64)
+        for k, eyes in enumerate(of):
+            trace[:, k], bits[:, k] = x[:, eyes.plus], flags[:, eyes.plus]
+            if eyes.minus is not None:
+                trace[:, k] -= x[:, eyes.minus]
+                bits[:, k] |= flags[:, eyes.minus]
+        return frozen(trace), frozen(bits)
+
+    def _motion(self, uv: Float) -> Float:
+        """Return the magnitude of the acceleration; the last one where none was sent."""
+        of = self.settings.accelerometer
+        if of is None:
+            return frozen(np.empty((len(uv), 0)))
+        a, b, c = (uv[:, i] * of.to_g for i in of.columns)
+        # Free fall aside, three zeros are a sample between two readings of a slower sensor.
+        sent = np.isfinite(a) & np.isfinite(b) & np.isfinite(c) & ((a != 0) | (b != 0) | (c != 0))
+        a, b, c = (
+            np.clip(np.where(sent, v, 0.0), -MOTION_RANGE_G, MOTION_RANGE_G) for v in (a, b, c)
+        )
+        size = np.sqrt(a * a + b * b + c * c)
+        rows = np.maximum.accumulate(np.where(sent, np.arange(1, len(uv) + 1), 0))
+        out: Float = np.concatenate([self._last_g[:, 0], size])[rows][:, None]
+        if len(out):
+            self._last_g = out[-1:].copy()
+        return frozen(out)
 
     def _contain(self, x: Float) -> tuple[Float, np.ndarray]:
         """Replace what is not finite by the last good value, clamp what is out of range."""
@@ -324,10 +379,10 @@ class Conditioner:
                 far = np.abs(y[:, k]) > CLIPPED_MIN_UV
                 flags[same[:, column] & far, column] |= _RAIL
 
-    def _site_flags(self, seq: int, flags: np.ndarray) -> np.ndarray:
-        """Return the flags of the sites, with what lingers and what their reference lacks."""
+    def _site_flags(self, seq: int, flags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the flags of columns and sites, with what lingers and what references lack."""
         if not len(flags) or (not flags.any() and self._fine(seq)):
-            return flags[:, self._at]
+            return flags, flags[:, self._at]
         flags = self._linger(seq, flags)
         out = flags[:, self._at]
         for k, all_of in self._leans:
@@ -336,7 +391,7 @@ class Conditioner:
                 out[:, k] |= np.bitwise_or.reduce(flags[:, of], axis=1) & _BROKEN
             else:
                 out[:, k] |= _MARKED
-        return out
+        return flags, out
 
     def _linger(self, seq: int, flags: np.ndarray) -> np.ndarray:
         """Keep a flat or railed column flagged until it was clean for `RECOVER_S`."""
@@ -391,7 +446,17 @@ def condition_settings(
     high_pass_hz: float,
     notch_hz: float | None,
     range_uv: float | None,
+    eyes: tuple[Eyes, ...] = (),
+    accelerometer: Accelerometer | None = None,
 ) -> ConditionSettings:
     """Return the settings for a stream."""
-    settings = ConditionSettings(spec.rate_hz, spec.hop, montage, high_pass_hz, notch_hz)
+    settings = ConditionSettings(
+        spec.rate_hz,
+        spec.hop,
+        montage,
+        high_pass_hz,
+        notch_hz,
+        eyes=eyes,
+        accelerometer=accelerometer,
+    )
     return settings if range_uv is None else replace(settings, range_uv=range_uv)

@@ -209,6 +209,8 @@ class Gate(IntFlag):
     GAP = 128
     WARMUP = 256  # filters have not yet seen enough samples since start, gap or reset
     MARKED = 512
+    SACCADE = 1024
+    MOTION = 2048
 
     @property
     def causes(self) -> tuple[str, ...]:

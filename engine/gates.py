@@ -13,6 +13,11 @@ blink      range within 400 ms, 0.5-5 Hz, at     > 75 µV; after a baseline     
            Fp1, Fp2, EOG                         > max(75 µV, the same)
 muscle     RMS 30-45 Hz, and above it as far     > 15 µV; after a baseline        500 ms
            from mains as can be, 0.1 s           > median + 4 x 1.4826 MAD
+saccade    mean of 100 ms minus mean of the      > max(40 µV, 5 robust SD of      300 ms
+           100 ms before, of F7 - F8 or a        this trace in the last 10 s)
+           horizontal EOG, as recorded
+motion     distance of the accelerometer's       > 0.1 g                          500 ms
+           magnitude from its resting value
 step       a jump between two samples            see `engine.condition`           1 s
 flat, rail flags of `engine.condition`           at a site in use                 5 s clean
 nan, gap   flags; missing samples                at a site in use                 settling
@@ -21,6 +26,16 @@ marked     by the operator                       at a site in use               
 
 A blink site that the operator marked bad is not asked; when every other one is flat, railed or
 without numbers, nobody would see a blink, and that gates too.
+
+A mean over 100 ms is blind to 10 Hz and its multiples, mains among them, the difference of two to
+slow drift; of a step with a flank of 40 ms nine tenths show. Nothing is learned of it from a
+baseline: temples are often restless (F7 - F8 of EEGBCI S001R01 and R02 would be gated 70 to 77 % of
+the time at 40 µV, so that no baseline would ever be clean), and the trace's own last 10 s say
+how much a step must stand out, from the first second on. The metric is the step times
+``40 µV / max(40 µV, 5 robust SD)``, so that one limit holds.
+
+Gravity calibrates the accelerometer: its magnitude is divided by its own slow mean (10 s), so a
+wrong scale, which is common, is no motion.
 
 Limits learned from a baseline never apply to decisions already made; the baseline itself is
 re-gated once with them (`Gates.relearn`).
@@ -35,11 +50,12 @@ from typing import Any
 import numpy as np
 from scipy.signal import butter, iirnotch, sosfilt_zi, tf2sos
 
-from engine.condition import Conditioned, carried_sos, settle_samples
+from engine.condition import Conditioned, Resets, carried_sos, settle_samples
 from engine.estimate import analytic_sos
 from engine.frames import Bool, Float, Gate, Quality, frozen
+from engine.ring import Ring
 
-__all__ = ["GateLimits", "GatePoint", "GateRule", "GateSettings", "Gates"]
+__all__ = ["GateLimits", "GatePoint", "GateRule", "GateSettings", "Gates", "MotionRule"]
 
 AMPLITUDE_UV = 100.0
 AMPLITUDE_EYES_CLOSED_UV = 250.0
@@ -51,6 +67,15 @@ MUSCLE_UV = 15.0
 MUSCLE_MEAN_S = 0.1
 ROBUST_SD = 6.0
 MUSCLE_ROBUST_SD = 4.0
+SACCADE_UV = 40.0
+SACCADE_MEAN_S = 0.1  # of each of the two means; at 10 Hz a whole period
+SACCADE_ROBUST_SD = 5.0
+SACCADE_MEMORY_S = 10.0
+SACCADE_NORM_POINTS = 10  # the norm of a trace is looked at every tenth grid point
+SACCADE_AFTER_S = 0.3
+MOTION_G = 0.1
+MOTION_REST_S = 10.0
+MOTION_LEAST_G = 0.1  # less at rest is no accelerometer at work
 AFTER_S = 0.5
 STEP_AFTER_S = 1.0
 BLINK_BEFORE_S = 0.1
@@ -63,6 +88,7 @@ _STEP, _NAN, _WARMUP = int(Gate.STEP), int(Gate.NAN), int(Gate.WARMUP)
 _QUALITY_STEP, _QUALITY_NAN = int(Quality.STEP), int(Quality.NAN)
 _QUALITY_MARKED = int(Quality.MARKED)
 _QUALITY_BROKEN = int(Quality.FLAT | Quality.RAIL | Quality.NAN)
+_UNSEEING = _QUALITY_BROKEN | _QUALITY_MARKED
 _MAINS_HZ = (50.0, 60.0)
 _AT_ONCE = (
     (int(Quality.FLAT), int(Gate.FLAT)),
@@ -84,6 +110,15 @@ class GateRule:
 
 
 @dataclass(frozen=True, slots=True)
+class MotionRule:
+    """The gate of motion: on where there is an accelerometer."""
+
+    on: bool = False
+    limit_g: float | None = None
+    after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class GateSettings:
     """What the gates need to know; sites are columns of `Conditioned`."""
 
@@ -98,6 +133,9 @@ class GateSettings:
     eyes_closed: bool
     site_names: tuple[str, ...] = ()
     settle: int = 0  # samples the slowest filter of the chain needs after a restart
+    saccade: GateRule = GateRule(False, ())  # sites are columns of `Conditioned.eyes_uv`
+    motion: MotionRule = MotionRule()
+    eye_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +153,20 @@ class GatePoint:
     Parameters
     ----------
     metrics : ndarray, shape (n_grid, n_metrics)
-        Amplitude per site, blink per site, muscle per site, in µV.
+        Amplitude per site, blink per site, muscle per site, saccade per trace, in µV; motion
+        in g.
     flags : ndarray of int64, shape (n_grid, n_sites)
         `Quality` bits since the previous grid point.
     warm_from : tuple of int
         Per grid point, the sample at which a needed site last started anew.
+    eyes_flags : ndarray of int64, shape (n_grid, n_eyes)
+        The same as `flags`, of the traces of eye movements.
     """
 
     metrics: Float
     flags: np.ndarray
     warm_from: tuple[int, ...]
+    eyes_flags: np.ndarray
 
 
 def _per_hop(
@@ -161,6 +203,11 @@ class Gates:
         self._muscle_at = list(s.muscle.sites) if s.muscle.on else []
         if fs < MUSCLE_MIN_RATE_HZ:
             self._muscle_at = []
+        self._saccade_at = list(s.saccade.sites) if s.saccade.on else []
+        self._mean_n = max(1, round(SACCADE_MEAN_S * fs))
+        self._saccade_uv = s.saccade.limit_uv or SACCADE_UV
+        rest = math.exp(-1.0 / (MOTION_REST_S * fs))
+        self._rest = np.array([[1.0 - rest, 0.0, 0.0, 1.0, -rest, 0.0]])
         # Mains is a warning, never a gate: it is kept out here whatever the protocol does with it,
         # and both frequencies of the world are where the room's is not known (files).
         mains = [m for m in _MAINS_HZ if s.mains_hz in (None, m) and m < 0.45 * fs]
@@ -187,23 +234,28 @@ class Gates:
             "broad": sosfilt_zi(self._broad),
             "slow": sosfilt_zi(self._slow),
             "base": sosfilt_zi(self._base),
+            "rest": sosfilt_zi(self._rest),
         }
         self.settle = max(s.settle, settle_samples(self._broad, fs), settle_samples(self._slow, fs))
         self._grid_hz = fs / s.hop
         self._window = max(1, round(BLINK_WINDOW_S * self._grid_hz))
         n_a, n_b, n_m = len(self._amplitude_at), len(self._blink_at), len(self._muscle_at)
-        self.n_metrics = n_a + n_b + n_m
-        self._kind = np.repeat([0, 1, 2], [n_a, n_b, n_m])
+        n_s, n_g = len(self._saccade_at), int(s.motion.on)
+        self._kind = np.repeat([0, 1, 2, 3, 4], [n_a, n_b, n_m, n_s, n_g])
+        self.n_metrics = len(self._kind)
         self.limits = self._defaults()
-        self._plan = (
-            (Gate.AMPLITUDE, slice(0, n_a), s.amplitude),
-            (Gate.BLINK, slice(n_a, n_a + n_b), s.blink),
-            (Gate.MUSCLE, slice(n_a + n_b, None), s.muscle),
+        first = np.searchsorted(self._kind, range(6)).tolist()
+        self._plan = tuple(
+            (gate, slice(a, b), default_s if rule.after_s is None else rule.after_s)
+            for gate, a, b, rule, default_s in (
+                (Gate.AMPLITUDE, *first[0:2], s.amplitude, AFTER_S),
+                (Gate.BLINK, *first[1:3], s.blink, AFTER_S),
+                (Gate.MUSCLE, *first[2:4], s.muscle, AFTER_S),
+                (Gate.SACCADE, *first[3:5], s.saccade, SACCADE_AFTER_S),
+                (Gate.MOTION, *first[4:6], s.motion, AFTER_S),
+            )
         )
-        self._after = {
-            int(gate): self._points(AFTER_S if rule.after_s is None else rule.after_s)
-            for gate, _, rule in self._plan
-        }
+        self._after = {int(gate): self._points(after_s) for gate, _, after_s in self._plan}
         step_after = STEP_AFTER_S if s.step.after_s is None else s.step.after_s
         self._after[_STEP] = self._points(step_after)
         self._settle_points = math.ceil(self.settle / s.hop)
@@ -216,16 +268,18 @@ class Gates:
     @property
     def metric_names(self) -> tuple[str, ...]:
         """Name of every metric: which gate measured it, and at which site."""
-        names = self.settings.site_names
-        return tuple(
-            f"{gate}_{names[i] if i < len(names) else i}"
-            for gate, sites in (
-                ("amplitude", self._amplitude_at),
-                ("blink", self._blink_at),
-                ("muscle", self._muscle_at),
+        names, eyes = self.settings.site_names, self.settings.eye_names
+        out = [
+            f"{gate}_{of[i] if i < len(of) else i}"
+            for gate, sites, of in (
+                ("amplitude", self._amplitude_at, names),
+                ("blink", self._blink_at, names),
+                ("muscle", self._muscle_at, names),
+                ("saccade", self._saccade_at, eyes),
             )
             for i in sites
-        )
+        ]
+        return (*out, "motion_g") if self.settings.motion.on else tuple(out)
 
     def _points(self, seconds: float) -> int:
         return math.ceil(seconds * self._grid_hz)
@@ -237,6 +291,8 @@ class Gates:
             s.amplitude.limit_uv or amplitude,
             s.blink.limit_uv or BLINK_UV,
             s.muscle.limit_uv or MUSCLE_UV,
+            s.saccade.limit_uv or SACCADE_UV,
+            s.motion.limit_g or MOTION_G,
         )
         return GateLimits(frozen(np.asarray(given, float)[self._kind]))
 
@@ -253,7 +309,15 @@ class Gates:
         self._slow_min = np.full(n_b, np.inf)
         self._tops = np.empty((0, n_b))  # per hop, over the blink window
         self._lows = np.empty((0, n_b))
+        self._eyes_before: Float | None = None  # (n_eyes, samples of both means)
+        n_s = len(self._saccade_at)
+        self._eyes_past = Ring(round(SACCADE_MEMORY_S * self._grid_hz), n_s)
+        self._eyes_norm = np.full(n_s, self._saccade_uv)  # µV, what counts as the limit
+        self._zi_rest = np.zeros((1, 2, 1))
+        self._at_rest = False  # whether a resting magnitude is known
+        self._hop_motion = np.zeros(1)
         self._hop_flags: np.ndarray = np.zeros((), np.int64)
+        self._hop_eyes: np.ndarray = np.zeros((), np.int64)
         self._warm_from = -1  # sample index of the last restart of a needed site
 
     # -------------------------------------------------------------- measure
@@ -273,8 +337,57 @@ class Gates:
         metrics[:, :n_a] = broad
         if n_b and len(grid):
             metrics[:, n_a : n_a + n_b] = self._reach(top, low)
-        metrics[:, n_a + n_b :] = np.sqrt(self._filter_muscle(c))
-        return GatePoint(frozen(metrics), frozen(flags), self._warm(c))
+        metrics[:, self._kind == 2] = np.sqrt(self._filter_muscle(c))
+        eyes_flags = np.zeros((len(grid), 0), np.int64)
+        if self._saccade_at:
+            eyes_flags, self._hop_eyes = _per_hop(
+                np.bitwise_or, c.eyes_flags, grid, self._hop_eyes, 0
+            )
+            metrics[:, self._kind == 3] = self._eye_steps(c)
+        if self.settings.motion.on:
+            metrics[:, self._kind == 4], self._hop_motion = _per_hop(
+                np.maximum, self._motion(c), grid, self._hop_motion, 0.0
+            )
+        return GatePoint(frozen(metrics), frozen(flags), self._warm(c), frozen(eyes_flags))
+
+    def _eye_steps(self, c: Conditioned) -> Float:
+        """Return how much each trace stepped, against its own norm, at the grid points."""
+        traces = np.ascontiguousarray(c.eyes_uv[:, self._saccade_at].T)
+        out = np.zeros((len(c.grid), len(traces)))
+        if not len(c.eyes_uv):
+            return out
+        w = self._mean_n
+        n = 2 * w
+        before = self._eyes_before
+        if before is None:
+            before = np.repeat(traces[:, :1], n, axis=1)
+        traces = np.concatenate([before, traces], axis=1)
+        self._eyes_before = traces[:, -n:].copy()
+        for g, row in enumerate(c.grid.tolist()):
+            for k, trace in enumerate(traces):
+                # Every window is summed by itself: the same numbers however chunks are cut.
+                last = trace[row + 1 : row + n + 1]
+                out[g, k] = abs(last[w:].sum() - last[:w].sum()) / w
+            index = (c.seq + row) // self.settings.hop
+            if index % SACCADE_NORM_POINTS == 0 and self._eyes_past.filled >= MIN_POINTS:
+                past = self._eyes_past.window()[-self._eyes_past.filled :]
+                robust_sd = 1.4826 * np.median(past, axis=0)
+                self._eyes_norm = np.maximum(self._saccade_uv, SACCADE_ROBUST_SD * robust_sd)
+            self._eyes_past.push(out[g : g + 1].copy())
+            out[g] *= self._saccade_uv / self._eyes_norm
+        return out
+
+    def _motion(self, c: Conditioned) -> Float:
+        """Return how far the acceleration's magnitude is from its resting value, g."""
+        size = c.motion_g
+        resets: Resets = ()
+        if not self._at_rest and (known := np.flatnonzero(size[:, 0])).size:
+            self._at_rest = True
+            resets = ((int(known[0]), np.ones(1, bool)),)
+        rest, self._zi_rest = carried_sos(
+            self._rest, size, self._zi_rest, resets, self._starts["rest"]
+        )
+        return np.asarray(np.abs(size - rest) / np.maximum(rest, MOTION_LEAST_G))
 
     def _reach(self, top: Float, low: Float) -> Float:
         """Return the range over the blink window, given every new hop's extremes."""
@@ -381,6 +494,9 @@ class Gates:
             broken = np.where(asked, at & _QUALITY_BROKEN, _QUALITY_BROKEN)
             bits |= np.where(asked.any(axis=1), np.bitwise_and.reduce(broken, axis=1), 0)
             over[:, self._kind == 1] &= asked
+        if self._saccade_at and seen.eyes_flags.any():
+            # Sideways looks are asked for where they can be; nobody waits for a broken temple.
+            over[:, self._kind == 3] &= (seen.eyes_flags[:, self._saccade_at] & _UNSEEING) == 0
         hit = set(np.flatnonzero(over.any(axis=1)).tolist())
         steps = np.bitwise_or.reduce(flags[:, self._step_at], axis=1).tolist()
         out = []
@@ -423,15 +539,14 @@ class Gates:
             centre = np.median(data, axis=0)
             robust_sd = 1.4826 * np.median(np.abs(data - centre), axis=0)
             s = self.settings
-            given = (s.amplitude.limit_uv, s.blink.limit_uv, s.muscle.limit_uv)
+            rules = (s.amplitude, s.blink, s.muscle)
+            floors = (AMPLITUDE_UV, BLINK_UV, 0.0)
             for j, kind in enumerate(self._kind):
-                if given[kind] is not None:
+                # Saccades have their norm already, and shaking is no matter of habit.
+                if kind > 2 or rules[kind].limit_uv is not None:
                     continue
-                if kind == 2:
-                    limits[j] = centre[j] + MUSCLE_ROBUST_SD * robust_sd[j]
-                else:
-                    floor = AMPLITUDE_UV if kind == 0 else BLINK_UV
-                    limits[j] = max(floor, centre[j] + ROBUST_SD * robust_sd[j])
+                times = MUSCLE_ROBUST_SD if kind == 2 else ROBUST_SD
+                limits[j] = max(floors[kind], centre[j] + times * robust_sd[j])
         return GateLimits(frozen(limits), learned=True), self._open(metrics, limits)
 
     def _open(self, metrics: Float, limits: Float) -> Bool:

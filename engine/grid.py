@@ -15,7 +15,7 @@ import numpy as np
 
 from engine.features import FEATURES
 from engine.frames import Bool, Event, Float, Gate, PhaseKind
-from engine.gates import GateRule, Gates, GateSettings
+from engine.gates import GateRule, Gates, GateSettings, MotionRule
 from engine.measures import Resting, Rows, own_unit
 from engine.recording import Recording
 from protocols.model import GateSetting, Protocol
@@ -276,7 +276,7 @@ class Grid:
         """Return the session's gates as far as learning limits needs them."""
         assert self.protocol is not None
         sites: list[str] = []
-        at: dict[str, list[int]] = {"amplitude": [], "blink": [], "muscle": []}
+        at: dict[str, list[int]] = {"amplitude": [], "blink": [], "muscle": [], "saccade": []}
         for metric in self.metrics:
             gate, _, site = str(metric).partition("_")
             if site not in sites:
@@ -295,10 +295,13 @@ class Grid:
                 amplitude=rule("amplitude", given.amplitude),
                 blink=rule("blink", given.blink),
                 muscle=rule("muscle", given.muscle),
+                saccade=rule("saccade", given.saccade),
+                motion=MotionRule("motion_g" in self.metrics, given.motion.limit_g),
                 step=GateRule(given.step.on, ()),
                 needed=(),
                 mains_hz=number(self.header.get("mains_hz")),
                 eyes_closed=first is not None and first.eyes == "closed",
                 site_names=tuple(sites),
+                eye_names=tuple(sites),
             )
         )

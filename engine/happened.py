@@ -16,6 +16,8 @@ CAUSES: Mapping[str, str] = {
     "amplitude": "signal too large",
     "blink": "blinks",
     "muscle": "muscle",
+    "saccade": "eye movements",
+    "motion": "head movements",
     "step": "jumps of the signal",
     "flat": "flat channel",
     "rail": "channel at the end of its range",

@@ -1054,6 +1054,8 @@ _GATE_WORDS = {
     "amplitude": "large amplitude",
     "blink": "a blink",
     "muscle": "muscle tension",
+    "saccade": "an eye movement",
+    "motion": "a head movement",
     "step": "a jump in the signal",
     "flat": "a flat electrode",
     "rail": "an electrode at the amplifier's limit",

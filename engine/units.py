@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "ACCELERATION",
     "BAND",
     "MAD",
     "POWER",
@@ -77,7 +78,8 @@ SHARE = Kind("a share", "%", {"%": (1, 100)}, ("65 %",))
 VOLTAGE = Kind("a voltage", "uV", {"uV": (1, 1), "mV": (1000, 1)}, ("75 uV",))
 POWER = Kind("a power", "uV2", {"uV2": (1, 1)}, ("12 uV2",))
 MAD = Kind("a multiple of the median absolute deviation", "mad", {"mad": (1, 1)}, ("-1 mad",))
-ALL = (TIME, RATE, SHARE, VOLTAGE, POWER, MAD)
+ACCELERATION = Kind("an acceleration", "g", {"g": (1, 1), "mg": (1, 1000)}, ("0.1 g",))
+ALL = (TIME, RATE, SHARE, VOLTAGE, POWER, MAD, ACCELERATION)
 
 _NUMBER = r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})(?:[eE][+-]?\d{1,2})?"
 _ONE = re.compile(rf"({_NUMBER})\s*([^\d\s.+-][^\s]*)?")

@@ -53,6 +53,8 @@ _ADVICE = {
     "muscle": "Relax jaw and forehead.",
     "amplitude": "Sit still, relax jaw and forehead.",
     "blink": "Let the eyes rest on one point and blink softly.",
+    "saccade": "Let the eyes rest on one point.",
+    "motion": "Keep the head still.",
     "step": "Check the cables: the signal jumps.",
     "flat": "Check the electrodes: a channel is flat.",
     "rail": "Check the electrodes: a channel is at the end of its range.",

@@ -164,10 +164,10 @@ def _level(level: Level) -> str:
     )
 
 
-def _where(gate: GateSetting, protocol: Protocol, *, blink: bool = False) -> str:
+def _where(gate: GateSetting, protocol: Protocol, usual: str) -> str:
     if gate.at is not None:
         return _listed(gate.at)
-    return "Fp1, Fp2 or EOG, as far as the stream has them" if blink else _listed(protocol.sites)
+    return f"{usual}, as far as the stream has them" if usual else _listed(protocol.sites)
 
 
 # ---------------------------------------------------------------- sections
@@ -238,19 +238,28 @@ def _perceived(protocol: Protocol) -> list[str]:
 def _pauses(protocol: Protocol) -> list[str]:
     gates = protocol.gates
     named = (
-        ("A blink", gates.blink, True),
-        ("Too large a signal", gates.amplitude, False),
-        ("A jump of the signal", gates.step, False),
-        ("Muscle tension", gates.muscle, False),
+        ("A blink", gates.blink, "Fp1, Fp2 or EOG"),
+        ("A sideways look", gates.saccade, "F7 and F8, or EOG"),
+        ("Too large a signal", gates.amplitude, ""),
+        ("A jump of the signal", gates.step, ""),
+        ("Muscle tension", gates.muscle, ""),
     )
     lines = []
-    for name, gate, blink in named:
+    for name, gate, usual in named:
         if not gate.on:
             lines.append(f"{name}: not watched (switched off in the protocol).")
             continue
         limit = f", above {gate.limit_uv:g} µV" if gate.limit_uv is not None else ""
         after = f", and {_seconds(gate.after_s)} after" if gate.after_s is not None else ""
-        lines.append(f"{name} at {_where(gate, protocol, blink=blink)}{limit}{after}.")
+        lines.append(f"{name} at {_where(gate, protocol, usual)}{limit}{after}.")
+    motion = gates.motion
+    limit = f", above {motion.limit_g:g} g" if motion.limit_g is not None else ""
+    after = f", and {_seconds(motion.after_s)} after" if motion.after_s is not None else ""
+    lines.append(
+        f"A movement of the head, where the stream has an accelerometer{limit}{after}."
+        if motion.on
+        else "A movement of the head: not watched (switched off in the protocol)."
+    )
     lines.append(
         "While paused there is no level and no reward; a training block grows by up to 20 % to "
         "keep its clean time. A flat, clipped or missing channel pauses it always."
@@ -388,8 +397,10 @@ def methods_paragraph(protocol: Protocol, facts: Mapping[str, object]) -> str:
     )
     trained = [p for p in plan if p.kind is PhaseKind.TRAIN]
     gates = [
-        n for n in ("blink", "amplitude", "step", "muscle") if getattr(protocol.gates, n).on
-    ]  # fmt: skip
+        n
+        for n in ("blink", "saccade", "amplitude", "step", "muscle", "motion")
+        if getattr(protocol.gates, n).on
+    ]
     features = "; ".join(_feature(n, f) for n, f in protocol.features.items())
     sentences = [
         f"EEG was recorded with {fact('amplifier')} ({fact('n_channels')} channels, "

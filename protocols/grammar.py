@@ -63,6 +63,14 @@ def _shaped(made: dict[str, Any]) -> None:
             _mapping({k: gate[k] for k in ("at", "limit", "freeze")}, (), "a gate, on"),
         ],
     }
+    motion = defs["MotionSetting"]["properties"]
+    defs["MotionSetting"] = {
+        "description": "`on`, `off`, or a mapping that says how much.",
+        "anyOf": [
+            {"enum": ["on", "off"]},
+            _mapping({k: motion[k] for k in ("limit", "freeze")}, (), "the gate of motion, on"),
+        ],
+    }
 
 
 def _shape_rules(defs: dict[str, Any]) -> None:

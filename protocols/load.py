@@ -264,7 +264,7 @@ class _Check:
         ]
         used += [
             (("gates", n, "at"), getattr(protocol.gates, n).at or ())
-            for n in ("blink", "amplitude", "step", "muscle")
+            for n in ("blink", "amplitude", "step", "muscle", "saccade")
         ]
         used += [
             (("condition", "reference"), tuple(r.split()[1:]))

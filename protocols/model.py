@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from engine.config import Format, Map, Names, Seq, Strict, Text, Word, YesNo
 from engine.units import (
+    ACCELERATION,
     MAD,
     POWER,
     RATE,
@@ -40,6 +41,7 @@ __all__ = [
     "GateSetting",
     "Gates",
     "Level",
+    "MotionSetting",
     "Needs",
     "Protocol",
     "Reward",
@@ -61,6 +63,7 @@ SampleRate = Annotated[float, *quantity(RATE, 1.0, 100_000.0)]
 HighPass = Annotated[float, *quantity(RATE, 0.01, 10.0)]
 Success = Annotated[float, *quantity(SHARE, 0.05, 0.95)]
 LimitUv = Annotated[float, *quantity(VOLTAGE, 1.0, 5000.0)]
+LimitG = Annotated[float, *quantity(ACCELERATION, 0.01, 4.0)]
 Mads = Annotated[float, *quantity(MAD, -10.0, 10.0)]
 Band = Annotated[tuple[float, float], *band]
 Eyes = Literal["open", "closed"]
@@ -141,7 +144,8 @@ class Feature(Strict):
 class GateSetting(Strict):
     """One gate. `at` None means every site of the protocol's features.
 
-    For the blink gate `at` None means Fp1, Fp2 and EOG, as far as the stream has them.
+    For the blink gate `at` None means Fp1, Fp2 and EOG, for the saccade gate F7 against F8 and
+    EOG that is not vertical, as far as the stream has them.
     """
 
     on: YesNo = True
@@ -166,6 +170,40 @@ class GateSetting(Strict):
         )
 
 
+class MotionSetting(Strict):
+    """The gate of head motion; it looks at the accelerometer, as far as the stream has one."""
+
+    on: YesNo = True
+    limit_g: LimitG | None = Field(default=None, alias="limit")
+    after_s: Freeze | None = Field(default=None, alias="freeze")
+
+    written: ClassVar[tuple[str, ...]] = ("limit", "freeze")
+
+    @classmethod
+    def shape(cls, data: Any) -> Any:
+        """Read `on`, `off` or a mapping."""
+        if isinstance(data, Map):
+            return data
+        if data in ("on", "off") and isinstance(data, Word):
+            made = Map(on=data)
+            made.at, made.key, made.name = data.at, data.key, data.name
+            return made
+        raise mistake(
+            f"a gate is `on`, `off` or a mapping, not {described(data)}",
+            "`on`, `off`, or `{limit: 0.1 g, freeze: 500 ms}`",
+        )
+
+
+def _across(gate: GateSetting) -> GateSetting:
+    if gate.at is not None and not 1 <= len(gate.at) <= 2:
+        raise mistake(
+            f"a saccade is seen between two sites or at one EOG, not at {len(gate.at)}",
+            "`{at: [F7, F8]}` or `{at: [HEOG]}`",
+            gate.at,
+        )
+    return gate
+
+
 class Gates(Strict):
     """What makes the signal untrustworthy at a moment; each on unless switched off."""
 
@@ -173,6 +211,8 @@ class Gates(Strict):
     amplitude: GateSetting = GateSetting()
     step: GateSetting = GateSetting()
     muscle: GateSetting = GateSetting()
+    saccade: Annotated[GateSetting, AfterValidator(_across)] = GateSetting()
+    motion: MotionSetting = MotionSetting()
 
 
 class BaselineBlock(Strict):

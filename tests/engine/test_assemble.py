@@ -82,6 +82,7 @@ def test_gates_look_where_the_protocol_says() -> None:
     a = put_together(spec(*TEN_TWENTY), protocol("faa"))
     assert a.fold.gates.metric_names == (
         "amplitude_F3", "amplitude_F4", "blink_Fp1", "blink_Fp2", "muscle_F3", "muscle_F4",
+        "saccade_F7-F8",
     )  # fmt: skip
     off = put_together(spec(*TEN_TWENTY), protocol("alpha_up_ec"))
     assert not any("blink" in n for n in off.fold.gates.metric_names)
