@@ -13,7 +13,7 @@ signal of the recording with the noise, before conditioning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import detrend, lfilter, welch
 
-from engine.condition import ConditionSettings, Conditioner
+from engine.condition import Conditioner, ConditionSettings
 from engine.frames import Float, hop_samples
 from engine.readfile import EegFile, read_eeg
 from engine.reference import choose_montage
@@ -160,9 +160,7 @@ def _coloured(rng: np.random.Generator, density: Float, n: int) -> Float:
     return np.fft.irfft(white * np.sqrt(density * SIM_RATE_HZ / 2.0), n)
 
 
-def _resonator(
-    rng: np.random.Generator, n: int, f0_hz: float, f: Float
-) -> tuple[Complex, Float]:
+def _resonator(rng: np.random.Generator, n: int, f0_hz: float, f: Float) -> tuple[Complex, Float]:
     """Return a complex Ornstein-Uhlenbeck rotation and the density of its real part."""
     w = 2 * np.pi / SIM_RATE_HZ
     pole = np.exp(-np.pi * RESONATOR_HZ / SIM_RATE_HZ + 1j * w * f0_hz)
@@ -173,9 +171,7 @@ def _resonator(
     return z, np.asarray(two_sided / 4.0 * 2.0 / SIM_RATE_HZ)
 
 
-def _spindles(
-    rng: np.random.Generator, n: int, f0_hz: float, f: Float
-) -> tuple[Complex, Float]:
+def _spindles(rng: np.random.Generator, n: int, f0_hz: float, f: Float) -> tuple[Complex, Float]:
     """Return a Poisson sum of spindles and the density of its real part (Campbell's theorem)."""
     z = np.zeros(n + round(4.0 * SIM_RATE_HZ), complex)
     onsets = np.flatnonzero(rng.random(n) < BURSTS_PER_S / SIM_RATE_HZ)
@@ -229,7 +225,8 @@ def real_cases(folder: Path, bands: Mapping[str, Band | None] = BANDS) -> Iterat
     tests; both ways round.
     """
     first, second = (
-        _recording(folder / f"restingiaf/tute_01_{i}.set", ("Pz", "P4", "POz"), None) for i in (1, 2)
+        _recording(folder / f"restingiaf/tute_01_{i}.set", ("Pz", "P4", "POz"), None)
+        for i in (1, 2)
     )
     yield from _cases("restingIAF", (first, second), bands)
     for person in ("S001", "S002"):
@@ -270,9 +267,7 @@ def _meaningful(eeg: EegFile) -> int:
     return int(moving[-1]) + 2 if len(moving) else 0
 
 
-def _halves(
-    path: Path, sites: tuple[str, ...], notch_hz: float
-) -> tuple[_Recording, _Recording]:
+def _halves(path: Path, sites: tuple[str, ...], notch_hz: float) -> tuple[_Recording, _Recording]:
     whole = _recording(path, sites, notch_hz)
     cut = len(whole.noisy_uv) // 2
     first, second = (
@@ -321,5 +316,3 @@ def _ideal(uv: Float, band_hz: Band, rate_hz: float) -> Complex:
     f = np.fft.fftfreq(len(x), 1.0 / rate_hz)
     inside = (f >= band_hz[0]) & (f <= band_hz[1])
     return np.asarray(np.fft.ifft(2.0 * inside[:, None] * np.fft.fft(x, axis=0), axis=0)[n:-n])
-
-

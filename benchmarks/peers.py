@@ -361,9 +361,7 @@ class Oscillators:
         return np.asarray(2.0 * total / rate_hz)
 
 
-def fit_oscillators(
-    train_uv: Float, starts_hz: Sequence[float], rate_hz: float
-) -> Oscillators:
+def fit_oscillators(train_uv: Float, starts_hz: Sequence[float], rate_hz: float) -> Oscillators:
     """Fit by the Whittle likelihood, Σ ln S(f) + I(f) / S(f) over 1-45 Hz, I a 4 s Welch density.
 
     Parameters
