@@ -2,12 +2,20 @@
 
 Order: containment (NaN, rail) → reference → step detection → high-pass and mains notch. Every
 operation is element-wise or runs sample by sample in a fixed order, so any slicing of the stream
-gives the same numbers. A filter state never sees a value that is not finite, and is started anew
-at the sample where a step happened, so nothing rings.
+gives the same numbers. A filter state never sees a value that is not finite.
+
+A jump between two samples is flagged at once. One of more than 1 mV starts the filters anew at its
+sample; a smaller one may be a tense jaw, which jumps by 50 µV all the time, so it is first looked
+whether it stays: only when the mean of the 60 ms from it on differs from that of the 60 ms before
+by more than 50 µV and half the jump, in its direction, do filters start anew, at the end of those
+60 ms. On the simulated person (4 x 120 s, 250 Hz) 22 of 22 clenches restarted filters when every
+jump did, 2 of 22 do now, and 229 of 230 pops of 100-400 µV still do; muscle has little power
+below 1 / 60 ms. What a jump that does not stay leaves in the filters is for the gate's freeze.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -47,6 +55,10 @@ STEP_UV_AT_250_HZ = 50.0
 STEP_ROBUST_SD = 8.0
 STEP_MEMORY_S = 10.0
 STEP_MIN_DIFFS = 50
+STEP_LOOK_S = 0.06  # how long it is looked whether a jump stays
+STEP_STAYS_UV = 50.0
+STEP_STAYS_SHARE = 0.5  # of the jump; an electrode's own high-pass may already bend it back
+STEP_AT_ONCE_UV = 1000.0  # larger than any muscle: nothing of it may enter a filter
 CLIPPED_MIN_UV = 150.0  # three equal samples mean clipping only far from the mean
 NOTCH_Q = 30.0
 MOTION_RANGE_G = 100.0  # no amplifier's accelerometer goes further; what is no number stays out
@@ -110,7 +122,8 @@ class Conditioned:
     flags : ndarray of int64, shape (n_samples, n_sites)
         `Quality` bits per sample.
     resets : tuple of (int, ndarray of bool)
-        Rows at which the filters of the marked sites start anew.
+        Rows at which the filters of the marked sites start anew; the first row of all after a
+        start or a gap.
     grid : ndarray of int
         Rows that are grid points.
     eyes_uv : ndarray, shape (n_samples, n_eyes)
@@ -225,6 +238,7 @@ class Conditioner:
         self._columns = list(m.columns)
         self._at = list(m.sites)
         self._step_floor = STEP_UV_AT_250_HZ * 250.0 / s.rate_hz
+        self._look = max(2, round(STEP_LOOK_S * s.rate_hz))
         # A broken electrode among few breaks the reference; in an average of many it is a constant
         # that scales the rest by (n - 1) / n.
         self._leans = [(k, of) for k, of in enumerate(m.subtract) if 0 < len(of) < AVERAGE_NEEDS]
@@ -244,7 +258,10 @@ class Conditioner:
         self._last = np.zeros(len(m.columns))  # last good value per column
         self._last_g = np.zeros((1, 1))
         self._before = np.zeros((2, len(m.columns)))  # the two samples before, for clipping
-        self._last_ref = np.zeros(n_sites)
+        self._past: Float = np.empty((0, n_sites))  # the newest `_look` referenced samples
+        self._jump_at = np.full(n_sites, -1, np.int64)  # sample of a jump being looked at
+        self._jump_uv = np.zeros(n_sites)
+        self._jump_from = np.zeros(n_sites)  # the mean before it
         self._rail_until = np.full(len(m.columns), -1, np.int64)  # sample index
         self._flat_until = np.full(len(m.columns), -1, np.int64)
         self._step_limit = np.full(n_sites, self._step_floor)
@@ -352,20 +369,67 @@ class Conditioner:
             return ()
         every = np.ones(n_sites, bool)
         first = ((0, every),) if self._fresh else ()
-        before = referenced[:1] if self._fresh else self._last_ref[None]
+        before = referenced[:1] if self._fresh else self._past[-1:]
         diff = np.diff(np.concatenate([before, referenced]), axis=0)
         self._fresh = False
-        self._last_ref = referenced[-1].copy()
+        whole = np.concatenate([self._past, referenced])
+        self._past = whole[-self._look :].copy()
         jumped = np.abs(diff) > self._step_limit
         # Jumps are learned from as well: the median tells them apart, and strong mains, whose every
         # sample jumps, would otherwise never become this channel's normal.
         self._diffs.push(diff[-seq % self._decimate :: self._decimate])
-        rows = np.flatnonzero(jumped.any(axis=1))
-        if not len(rows):
-            return first
-        for k, column in enumerate(self._at):
-            flags[jumped[:, k], column] |= _STEP
-        return first + tuple((int(r), jumped[r]) for r in rows if r or not first)
+        sites = jumped.any(axis=0)
+        for k in np.flatnonzero(sites):
+            flags[jumped[:, k], self._at[k]] |= _STEP
+        anew: dict[int, Bool] = {}
+        for k in np.flatnonzero(sites | (self._jump_at >= 0)).tolist():
+            for row in self._stays(k, seq, whole[:, k].copy(), diff[:, k], jumped[:, k]):
+                anew.setdefault(row, np.zeros(n_sites, bool))[k] = True
+        return first + tuple((row, anew[row]) for row in sorted(anew))
+
+    def _stays(self, k: int, seq: int, whole: Float, diff: Float, jumped: Bool) -> Iterator[int]:
+        """Yield the rows at which the filters of site `k` start anew after its jumps.
+
+        Parameters
+        ----------
+        k : int
+            The site.
+        seq : int
+            Sample of row 0.
+        whole : ndarray, shape (n_past + n_samples,)
+            The site, referenced, with what was kept of the past.
+        diff, jumped : ndarray, shape (n_samples,)
+            Its differences, and which of them are jumps.
+        """
+        n, look = len(diff), self._look
+        past = len(whole) - n
+        large = jumped & (np.abs(diff) > STEP_AT_ONCE_UV)
+        at = 0
+        while True:
+            if self._jump_at[k] < 0:
+                rest = np.flatnonzero(jumped[at:])
+                if not len(rest):
+                    return
+                at += int(rest[0])
+                start = past + at
+                self._jump_at[k], self._jump_uv[k] = seq + at, diff[at]
+                self._jump_from[k] = whole[max(0, start - look) : start].mean()
+            end = int(self._jump_at[k]) - seq + look - 1
+            at_once = np.flatnonzero(large[at : max(at, end + 1)])
+            if len(at_once):
+                at += int(at_once[0])
+                yield at
+            elif end < n:
+                start = past + end - look + 1
+                moved = whole[start : start + look].mean() - self._jump_from[k]
+                jump = self._jump_uv[k]
+                if moved * np.sign(jump) > max(STEP_STAYS_UV, STEP_STAYS_SHARE * abs(jump)):
+                    yield end
+                at = end
+            else:
+                return
+            at += 1
+            self._jump_at[k] = -1
 
     def _clipped(self, x: Float, y: Float, flags: np.ndarray) -> None:
         """Flag clipping at the sites: equal samples far from the mean."""

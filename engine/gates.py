@@ -18,7 +18,8 @@ saccade    mean of 100 ms minus mean of the      > max(40 µV, 5 robust SD of   
            horizontal EOG, as recorded
 motion     distance of the accelerometer's       > 0.1 g                          500 ms
            magnitude from its resting value
-step       a jump between two samples            see `engine.condition`           1 s
+step       a jump between two samples; one that  see `engine.condition`           500 ms,
+           stays starts the filters anew                                          then 1 s
 flat, rail flags of `engine.condition`           at a site in use                 5 s clean
 nan, gap   flags; missing samples                at a site in use                 settling
 marked     by the operator                       at a site in use                 for good
@@ -34,8 +35,9 @@ the time at 40 µV, so that no baseline would ever be clean), and the trace's ow
 how much a step must stand out, from the first second on. The metric is the step times
 ``40 µV / max(40 µV, 5 robust SD)``, so that one limit holds.
 
-Gravity calibrates the accelerometer: its magnitude is divided by its own slow mean (10 s), so a
-wrong scale, which is common, is no motion.
+Gravity calibrates the accelerometer: its magnitude is divided by its own median over 10 s, so a
+wrong scale is no motion, and neither is a sensor that starts with a sample of something else (the
+Cyton of our OpenBCI recording does).
 
 Limits learned from a baseline never apply to decisions already made; the baseline itself is
 re-gated once with them (`Gates.relearn`).
@@ -50,7 +52,7 @@ from typing import Any
 import numpy as np
 from scipy.signal import butter, iirnotch, sosfilt_zi, tf2sos
 
-from engine.condition import Conditioned, Resets, carried_sos, settle_samples
+from engine.condition import Conditioned, carried_sos, settle_samples
 from engine.estimate import analytic_sos
 from engine.frames import Bool, Float, Gate, Quality, frozen
 from engine.ring import Ring
@@ -71,7 +73,7 @@ SACCADE_UV = 40.0
 SACCADE_MEAN_S = 0.1  # of each of the two means; at 10 Hz a whole period
 SACCADE_ROBUST_SD = 5.0
 SACCADE_MEMORY_S = 10.0
-SACCADE_NORM_POINTS = 10  # the norm of a trace is looked at every tenth grid point
+NORM_POINTS = 10  # what a trace is at rest is looked at every tenth grid point
 SACCADE_AFTER_S = 0.3
 MOTION_G = 0.1
 MOTION_REST_S = 10.0
@@ -161,12 +163,15 @@ class GatePoint:
         Per grid point, the sample at which a needed site last started anew.
     eyes_flags : ndarray of int64, shape (n_grid, n_eyes)
         The same as `flags`, of the traces of eye movements.
+    anew : tuple of bool
+        Per grid point, whether a jump made filters of a watched site start anew.
     """
 
     metrics: Float
     flags: np.ndarray
     warm_from: tuple[int, ...]
     eyes_flags: np.ndarray
+    anew: tuple[bool, ...]
 
 
 def _per_hop(
@@ -206,8 +211,6 @@ class Gates:
         self._saccade_at = list(s.saccade.sites) if s.saccade.on else []
         self._mean_n = max(1, round(SACCADE_MEAN_S * fs))
         self._saccade_uv = s.saccade.limit_uv or SACCADE_UV
-        rest = math.exp(-1.0 / (MOTION_REST_S * fs))
-        self._rest = np.array([[1.0 - rest, 0.0, 0.0, 1.0, -rest, 0.0]])
         # Mains is a warning, never a gate: it is kept out here whatever the protocol does with it,
         # and both frequencies of the world are where the room's is not known (files).
         mains = [m for m in _MAINS_HZ if s.mains_hz in (None, m) and m < 0.45 * fs]
@@ -234,9 +237,9 @@ class Gates:
             "broad": sosfilt_zi(self._broad),
             "slow": sosfilt_zi(self._slow),
             "base": sosfilt_zi(self._base),
-            "rest": sosfilt_zi(self._rest),
         }
-        self.settle = max(s.settle, settle_samples(self._broad, fs), settle_samples(self._slow, fs))
+        self._own_settle = max(settle_samples(self._broad, fs), settle_samples(self._slow, fs))
+        self.settle = max(s.settle, self._own_settle)
         self._grid_hz = fs / s.hop
         self._window = max(1, round(BLINK_WINDOW_S * self._grid_hz))
         n_a, n_b, n_m = len(self._amplitude_at), len(self._blink_at), len(self._muscle_at)
@@ -258,6 +261,7 @@ class Gates:
         self._after = {int(gate): self._points(after_s) for gate, _, after_s in self._plan}
         step_after = STEP_AFTER_S if s.step.after_s is None else s.step.after_s
         self._after[_STEP] = self._points(step_after)
+        self._after_jump = self._points(min(AFTER_S, step_after))
         self._settle_points = math.ceil(self.settle / s.hop)
         self._until: dict[int, int] = {}  # until which grid index each gate stays closed
         self._judged: tuple[Any, Any, Any] = (None, None, ())
@@ -313,11 +317,12 @@ class Gates:
         n_s = len(self._saccade_at)
         self._eyes_past = Ring(round(SACCADE_MEMORY_S * self._grid_hz), n_s)
         self._eyes_norm = np.full(n_s, self._saccade_uv)  # µV, what counts as the limit
-        self._zi_rest = np.zeros((1, 2, 1))
-        self._at_rest = False  # whether a resting magnitude is known
-        self._hop_motion = np.zeros(1)
+        self._rest_past = Ring(round(MOTION_REST_S * self._grid_hz), 1)
+        self._rest_g = 0.0
+        self._hop_high, self._hop_low = np.full(1, -np.inf), np.full(1, np.inf)
         self._hop_flags: np.ndarray = np.zeros((), np.int64)
         self._hop_eyes: np.ndarray = np.zeros((), np.int64)
+        self._hop_anew = False
         self._warm_from = -1  # sample index of the last restart of a needed site
 
     # -------------------------------------------------------------- measure
@@ -345,10 +350,9 @@ class Gates:
             )
             metrics[:, self._kind == 3] = self._eye_steps(c)
         if self.settings.motion.on:
-            metrics[:, self._kind == 4], self._hop_motion = _per_hop(
-                np.maximum, self._motion(c), grid, self._hop_motion, 0.0
-            )
-        return GatePoint(frozen(metrics), frozen(flags), self._warm(c), frozen(eyes_flags))
+            metrics[:, self._kind == 4] = self._motion(c)
+        anew = self._anew(c)  # before it is known that the segment's start has been seen
+        return GatePoint(frozen(metrics), frozen(flags), self._warm(c), frozen(eyes_flags), anew)
 
     def _eye_steps(self, c: Conditioned) -> Float:
         """Return how much each trace stepped, against its own norm, at the grid points."""
@@ -369,7 +373,7 @@ class Gates:
                 last = trace[row + 1 : row + n + 1]
                 out[g, k] = abs(last[w:].sum() - last[:w].sum()) / w
             index = (c.seq + row) // self.settings.hop
-            if index % SACCADE_NORM_POINTS == 0 and self._eyes_past.filled >= MIN_POINTS:
+            if index % NORM_POINTS == 0 and self._eyes_past.filled >= MIN_POINTS:
                 past = self._eyes_past.window()[-self._eyes_past.filled :]
                 robust_sd = 1.4826 * np.median(past, axis=0)
                 self._eyes_norm = np.maximum(self._saccade_uv, SACCADE_ROBUST_SD * robust_sd)
@@ -378,16 +382,22 @@ class Gates:
         return out
 
     def _motion(self, c: Conditioned) -> Float:
-        """Return how far the acceleration's magnitude is from its resting value, g."""
-        size = c.motion_g
-        resets: Resets = ()
-        if not self._at_rest and (known := np.flatnonzero(size[:, 0])).size:
-            self._at_rest = True
-            resets = ((int(known[0]), np.ones(1, bool)),)
-        rest, self._zi_rest = carried_sos(
-            self._rest, size, self._zi_rest, resets, self._starts["rest"]
-        )
-        return np.asarray(np.abs(size - rest) / np.maximum(rest, MOTION_LEAST_G))
+        """Return how far the acceleration's magnitude went from its resting value, g."""
+        grid = c.grid
+        high, self._hop_high = _per_hop(np.maximum, c.motion_g, grid, self._hop_high, -np.inf)
+        low, self._hop_low = _per_hop(np.minimum, c.motion_g, grid, self._hop_low, np.inf)
+        out = np.zeros((len(grid), 1))
+        for g, row in enumerate(grid.tolist()):
+            size = c.motion_g[row : row + 1]
+            if not size[0, 0]:  # no reading has arrived
+                continue
+            self._rest_past.push(size)
+            past = self._rest_past
+            if past.filled < MIN_POINTS or (c.seq + row) // self.settings.hop % NORM_POINTS == 0:
+                self._rest_g = max(MOTION_LEAST_G, float(np.median(past.window()[-past.filled :])))
+            rest = self._rest_g
+            out[g] = max(high[g, 0] - rest, rest - low[g, 0]) / rest
+        return out
 
     def _reach(self, top: Float, low: Float) -> Float:
         """Return the range over the blink window, given every new hop's extremes."""
@@ -398,6 +408,19 @@ class Gates:
         reach = [top[w].max(axis=0) - low[w].min(axis=0) for w in windows]
         self._tops, self._lows = top[-self._window :], low[-self._window :]
         return np.array(reach)
+
+    def _anew(self, c: Conditioned) -> tuple[bool, ...]:
+        """Return, per grid point, whether a jump has restarted a site that is watched for it."""
+        fresh = self._warm_from < 0
+        rows = [r for r, mask in c.resets if (r or not fresh) and mask[self._step_at].any()]
+        out = []
+        for row in c.grid.tolist():
+            due = self._hop_anew or any(r <= row for r in rows)
+            rows = [r for r in rows if r > row]
+            self._hop_anew = False
+            out.append(due)
+        self._hop_anew = self._hop_anew or bool(rows)
+        return tuple(out)
 
     def _warm(self, c: Conditioned) -> tuple[int, ...]:
         """Return, per grid point, the sample at which a needed site last started anew."""
@@ -466,8 +489,10 @@ class Gates:
         # Also while warming up: what is over by then has its aftermath.
         for kind in hits:
             until[kind] = index + self._after[kind]
-        if stepped:
+        if seen.anew[g]:
             until[_STEP] = index + self._after[_STEP]
+        elif stepped:
+            until[_STEP] = max(until.get(_STEP, 0), index + self._after_jump)
         if bits & _QUALITY_NAN:
             until[_NAN] = index + self._settle_points
         for quality, kind in _AT_ONCE:
@@ -511,6 +536,11 @@ class Gates:
         """Samples are missing before `next_seq`: everything must fill anew."""
         self.restart()
         self._until[int(Gate.GAP)] = next_seq // self.settings.hop + self._settle_points
+
+    def resettle(self, samples: int) -> None:
+        """Take another slowest filter of the chain into account, from the next grid point on."""
+        self.settle = max(samples, self._own_settle)
+        self._settle_points = math.ceil(self.settle / self.settings.hop)
 
     # -------------------------------------------------------------- learn
 
