@@ -7,6 +7,7 @@ because everything is made in blocks of a fixed number of samples.
 The model, at every site, in µV::
 
     x(t) = background + rhythms + blinks + jaw + mains + offset + amplifier noise
+           + looks + pops + moves, which happen only when they are switched on or asked for
 
 * background: four Ornstein-Uhlenbeck processes with corners at 0.4, 1.6, 6.4 and 25.6 Hz and
   equal variance (a 1/f spectrum), mixed over neighbouring sites; 10 µV rms from 1 to 40 Hz.
@@ -15,6 +16,7 @@ The model, at every site, in µV::
   truth of a rhythm is ``|sum_i w_i e_i exp(j phi_i)|`` at its site, an amplitude (peak, not rms).
 * blinks: smooth humps at Fp1 and Fp2, fading backwards; only while the eyes are open.
 * jaw: noise from 20 Hz upward, strongest at the temples, stated as rms from 30 to 45 Hz.
+* looks, pops and moves, and the accelerometer: see `engine.disturbances`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.disturbances import Happenings, Looks, Moves, Pops
 from engine.errors import InputError
 from engine.frames import Channel, Float
 
@@ -53,8 +56,12 @@ TRUTHS = (
     "truth_blink",
     "truth_jaw",
     "truth_fault",
+    "truth_saccade",
+    "truth_pop",
+    "truth_motion",
 )
-COLUMNS = (*SITES, "counter", *TRUTHS)
+ACCELEROMETER = ("acc_x", "acc_y", "acc_z")
+COLUMNS = (*SITES, "counter", *TRUTHS, *ACCELEROMETER)
 """Every column that a person gives, in order."""
 
 TRUTH_SITE = {"truth_alpha": "Pz", "truth_smr": "Cz", "truth_theta": "Fz"}
@@ -202,43 +209,6 @@ class _Noise:
         return self._lag.step(self._gain * self._rng.standard_normal(self._shape))
 
 
-class _Happenings:
-    """Events at random moments: when, how long, how strong. Drawn one after another."""
-
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        rate_hz: float,
-        every_s: float,
-        apart_s: float,
-        lasts_s: tuple[float, float],
-        strength: tuple[float, float],
-    ) -> None:
-        self._rng, self._rate_hz = rng, rate_hz
-        self._every_s, self._apart_s = every_s, apart_s
-        self._lasts_s, self._strength = lasts_s, strength
-        self.start = self.stop = 0
-        self.strength = 0.0
-        self._draw()
-
-    def _draw(self) -> None:
-        wait_s = self._apart_s + self._rng.exponential(self._every_s - self._apart_s)
-        lasts_s = self._rng.uniform(*self._lasts_s)
-        self.strength = float(self._rng.uniform(*self._strength))
-        self.start = self.stop + round(wait_s * self._rate_hz)
-        self.stop = self.start + max(1, round(lasts_s * self._rate_hz))
-
-    def during(self, first: int, stop: int) -> list[tuple[int, int, float]]:
-        """Return (start, stop, strength) of what touches samples `first` to `stop` - 1."""
-        found = []
-        while self.start < stop:
-            found.append((self.start, self.stop, self.strength))
-            if self.stop > stop:
-                break
-            self._draw()
-        return [one for one in found if one[1] > first]
-
-
 class Person:
     """A person with 19 electrodes, sample by sample.
 
@@ -250,14 +220,14 @@ class Person:
         The same seed gives the same person.
     eyes : {"open", "closed"}
         May be changed at any time, takes effect at the next block of about 30 ms.
-    blinks, jaw : bool
-        Whether these artefacts happen.
+    blinks, jaw, looks, pops, moves : bool
+        Whether these artefacts happen; looks, like blinks, only while the eyes are open.
     strengths : Strengths
     alpha_hz, smr_hz, theta_hz, mains_hz : float
 
     Attributes
     ----------
-    eyes, blinks, jaw
+    eyes, blinks, jaw, looks, pops, moves
         May be changed at any time.
     gains : dict of str to float
         Factors on ``alpha``, ``smr``, ``theta``, ``beta``; may be changed at any time.
@@ -271,7 +241,7 @@ class Person:
     --------
     >>> person = Person(250.0, seed=1, blinks=False)
     >>> person.read(500).shape
-    (500, 26)
+    (500, 32)
     """
 
     def __init__(
@@ -282,6 +252,9 @@ class Person:
         eyes: Eyes = "open",
         blinks: bool = True,
         jaw: bool = True,
+        looks: bool = False,
+        pops: bool = False,
+        moves: bool = False,
         strengths: Strengths | None = None,
         alpha_hz: float = 10.0,
         smr_hz: float = 13.5,
@@ -296,6 +269,7 @@ class Person:
         self.rate_hz = rate_hz
         self.eyes: Eyes = eyes
         self.blinks, self.jaw = blinks, jaw
+        self.looks, self.pops, self.moves = looks, pops, moves
         self.gains = {"alpha": 1.0, "smr": 1.0, "theta": 1.0, "beta": 1.0}
         self.block = max(2, round(BLOCK_S * rate_hz))
         self._strengths = strengths or Strengths()
@@ -305,7 +279,11 @@ class Person:
         self._asked: list[tuple[str, int, int, float]] = []
         self._made = 0  # samples made, more than given out
         self._left: Float = np.empty((0, len(COLUMNS)))
-        names = ("place", "background", "rhythm", "phase", "noise", "blink", "jaw", "emg")
+        # New ones at the end: what a seed gave before it gives for ever.
+        names = (
+            *("place", "background", "rhythm", "phase", "noise", "blink", "jaw", "emg"),
+            *("look", "pop", "move", "sensor"),
+        )
         seeds = np.random.SeedSequence(seed).spawn(len(names))
         rng = {n: np.random.default_rng(s) for n, s in zip(names, seeds, strict=True)}
         self._build_background(rng)
@@ -365,8 +343,8 @@ class Person:
         s, rate_hz, block = self._strengths, self.rate_hz, self.block
         self._blinking = False
         # 12 a minute, at least 1 s apart.
-        self._lids = _Happenings(rng["blink"], rate_hz, 5.0, 1.0, (0.25, 0.4), s.blink_uv)
-        self._clenches = _Happenings(rng["jaw"], rate_hz, 20.0, 4.0, (0.5, 1.5), s.jaw_uv)
+        self._lids = Happenings(rng["blink"], rate_hz, 5.0, 1.0, (0.25, 0.4), s.blink_uv)
+        self._clenches = Happenings(rng["jaw"], rate_hz, 20.0, 4.0, (0.5, 1.5), s.jaw_uv)
         self._emg_rng = rng["emg"]
         self._emg = [_Lag((hz,), rate_hz, block, len(SITES)) for hz in (150.0, 20.0, 20.0)]
         f = np.linspace(30.0, 45.0, 500)
@@ -374,6 +352,9 @@ class Person:
         low, high, _ = ((1.0 - lag.poles[0, 0]) / (1.0 - lag.poles[0, 0] * z) for lag in self._emg)
         passed = np.abs(low * (1.0 - high) ** 2) ** 2
         self._emg_gain = 1.0 / np.sqrt(float(passed.mean()) * 15.0 * 2.0 / rate_hz)
+        self._looks = Looks(rng["look"], rate_hz)
+        self._pops = Pops(rng["pop"], rate_hz, len(SITES))
+        self._moves = Moves(rng["move"], rng["sensor"], rate_hz)
 
     # -------------------------------------------------------- one block
 
@@ -403,6 +384,7 @@ class Person:
         turn = np.mod(i * (self.mains_hz / self.rate_hz), 1.0)[:, None]
         eeg += self._mains_uv * np.sin(2.0 * np.pi * turn + self._mains_phase)
         eeg += self._strengths.noise_uv * self._noise_rng.standard_normal(eeg.shape)
+        self._add_disturbances(i, out)
         out[:, COLUMNS.index("counter")] = i % COUNTER_WRAP
         self._made += n
         return out
@@ -444,6 +426,18 @@ class Person:
             out[:, : len(SITES)] += self._emg_gain * envelope[:, None] * _JAW_AT * x[0]
             out[(i >= start) & (i < stop), COLUMNS.index("truth_jaw")] = 1.0
 
+    def _add_disturbances(self, i: NDArray[np.int64], out: Float) -> None:
+        eeg = out[:, : len(SITES)]
+        saccade, pop, motion = (
+            out[:, COLUMNS.index(f"truth_{name}")] for name in ("saccade", "pop", "motion")
+        )
+        g = out[:, COLUMNS.index(ACCELEROMETER[0]) :]
+        asked = {what: self._asked_for(what, int(i[0])) for what in ("look", "pop", "move")}
+        looking = self.looks and self.eyes == "open"
+        self._looks.add(i, eeg, saccade, on=looking, asked=asked["look"])
+        self._pops.add(i, eeg, pop, on=self.pops, asked=asked["pop"])
+        self._moves.add(i, eeg, motion, g, on=self.moves, asked=asked["move"])
+
     # -------------------------------------------------------- the door
 
     def blink(self, lasts_s: float = 0.35, height_uv: float = 180.0) -> None:
@@ -453,6 +447,18 @@ class Person:
     def clench(self, lasts_s: float = 1.0, rms_uv: float = 50.0) -> None:
         """Clench the jaw once at the next block; `rms_uv` from 30 to 45 Hz at the temples."""
         self._ask("jaw", lasts_s, rms_uv)
+
+    def look(self, lasts_s: float = 0.8, size_uv: float = 100.0) -> None:
+        """Look aside once at the next block and back; `size_uv` is what F7 - F8 moves by."""
+        self._ask("look", lasts_s, size_uv)
+
+    def pop(self, site: str, size_uv: float = 250.0) -> None:
+        """Let an electrode jump at the next block, by less than 5000 µV."""
+        self._ask("pop", 3.0, SITES.index(site) + size_uv / 1e4)
+
+    def move(self, lasts_s: float = 1.0, size_g: float = 0.4) -> None:
+        """Nod once at the next block."""
+        self._ask("move", lasts_s, size_g)
 
     def _ask(self, what: str, lasts_s: float, strength_uv: float) -> None:
         length = max(1, round(lasts_s * self.rate_hz))
@@ -471,6 +477,9 @@ class Person:
             eyes=self.eyes,
             blinks=self.blinks,
             jaw=self.jaw,
+            looks=self.looks,
+            pops=self.pops,
+            moves=self.moves,
             strengths=self._strengths,
             alpha_hz=alpha_hz,
             smr_hz=smr_hz,
@@ -481,7 +490,7 @@ class Person:
         return other
 
     def read(self, n: int) -> Float:
-        """Return the next `n` samples, shape (n, 26), columns as in `COLUMNS`."""
+        """Return the next `n` samples, shape (n, 32), columns as in `COLUMNS`."""
         parts = [self._left]
         have = len(self._left)
         while have < n:
@@ -499,4 +508,5 @@ def columns() -> tuple[Channel, ...]:
     for name in TRUTHS:
         unit = "microvolts" if name in TRUTH_SITE else "none"
         made.append(Channel(name, "misc", unit, 1.0, name))
+    made += [Channel(name, "accelerometer", "g", 1.0, name) for name in ACCELEROMETER]
     return tuple(made)

@@ -14,6 +14,11 @@ from engine.frames import Float
 from engine.person import COLUMNS, SITES, TRUTH_SITE, Person, Strengths, columns
 
 EEG = slice(0, len(SITES))
+GOLDEN = (
+    179.32972011,
+    -145.959342593,
+    107.784635122,
+)  # seed 1, 250 Hz, sample 999 at Fp1, Cz and O2
 
 
 def col(name: str) -> int:
@@ -191,3 +196,103 @@ def test_mains_and_offsets_are_there() -> None:
 def test_an_impossible_rate_is_refused(rate_hz: float) -> None:
     with pytest.raises(InputError, match="cannot be simulated"):
         Person(rate_hz)
+
+
+# ---------------------------------------------------------------- looks, pops and moves
+
+
+def test_a_seed_gives_what_it_gave_before_there_were_looks() -> None:
+    """Figures of the first samples, so that recordings and results stay comparable."""
+    x = Person(250.0, seed=1).read(1000)
+    golden = {"Fp1": GOLDEN[0], "Cz": GOLDEN[1], "O2": GOLDEN[2]}
+    for site, value in golden.items():
+        assert x[999, col(site)] == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize("what", ["looks", "pops", "moves"])
+def test_the_rest_is_the_same_with_and_without(what: str) -> None:
+    truth = {"looks": "truth_saccade", "pops": "truth_pop", "moves": "truth_motion"}[what]
+    n = 250 * 60
+    plain, more = Person(seed=5).read(n), Person(seed=5, **{what: True}).read(n)
+    assert not plain[:, col(truth)].any()
+    happened = more[:, col(truth)] > 0
+    assert happened.any()
+    first = int(np.flatnonzero(happened)[0])
+    assert np.array_equal(plain[:first], more[:first])
+    others = [i for i, name in enumerate(COLUMNS[len(SITES) :], len(SITES)) if name[:3] != "acc"]
+    others.remove(col(truth))
+    assert np.array_equal(plain[:, others], more[:, others])
+    assert np.abs(more[happened] - plain[happened])[:, EEG].max() > 25
+
+
+def test_a_look_moves_f7_against_f8_within_50_ms_and_comes_back() -> None:
+    quiet = Strengths(
+        background_uv=0, alpha_uv=0, alpha_open_uv=0, smr_uv=0, theta_uv=0, beta_uv=0,
+        mains_uv=0, offset_uv=0, noise_uv=0,
+    )  # fmt: skip
+    person = Person(250.0, seed=1, blinks=False, jaw=False, strengths=quiet)
+    person.look(0.8, 100.0)
+    x = person.read(500)
+    eyes = x[:, col("F7")] - x[:, col("F8")]
+    assert eyes.max() == pytest.approx(100.0)
+    assert x[:, col("F7")].max() == pytest.approx(50.0)
+    assert not x[:, [col("Cz"), col("O1")]].any()
+    moving = np.flatnonzero(x[:, col("truth_saccade")])
+    assert np.abs(np.diff(eyes)).max() > 5
+    still = np.setdiff1d(np.arange(1, 499), np.concatenate([moving, moving + 1]))
+    assert np.abs(eyes[still] - eyes[still - 1]).max() < 1e-9
+    assert 2 * 0.03 * 250 <= len(moving) <= 2 * 0.05 * 250
+    assert eyes[-1] == 0.0
+
+
+def test_eyes_do_not_look_about_when_closed() -> None:
+    x = Person(seed=2, eyes="closed", looks=True).read(250 * 60)
+    assert not x[:, col("truth_saccade")].any()
+    assert Person(seed=2, looks=True).read(250 * 60)[:, col("truth_saccade")].any()
+
+
+def test_a_pop_is_one_jump_of_one_electrode() -> None:
+    popped, calm = (Person(seed=3, blinks=False, jaw=False) for _ in range(2))
+    popped.pop("C4", -250.0)
+    difference = popped.read(1000) - calm.read(1000)
+    at = col("C4")
+    assert difference[0, at] == pytest.approx(-250.0)
+    assert difference[75, at] == pytest.approx(-250.0 / np.e, rel=1e-6)
+    assert difference[:, col("truth_pop")].sum() == 25
+    assert not np.delete(difference, [at, col("truth_pop")], axis=1).any()
+
+
+def test_pops_come_at_every_site_and_both_ways() -> None:
+    n = 128 * 900
+    pops = Person(128.0, seed=4, blinks=False, jaw=False, pops=True).read(n)
+    calm = Person(128.0, seed=4, blinks=False, jaw=False).read(n)
+    starts = np.flatnonzero(np.diff(pops[:, col("truth_pop")]) > 0) + 1
+    jumps = (pops - calm)[starts, EEG]
+    size = jumps[np.arange(len(starts)), np.abs(jumps).argmax(axis=1)]
+    assert 60 < len(starts) < 180
+    assert 140 < np.abs(size).min() < np.abs(size).max() < 401
+    assert 0.3 < (size > 0).mean() < 0.7
+    assert len(set(np.abs(jumps).argmax(axis=1))) > 12
+
+
+def test_a_move_shows_in_the_accelerometer_and_in_the_eeg() -> None:
+    person, calm = (Person(seed=1, blinks=False, jaw=False) for _ in range(2))
+    for p in (person, calm):
+        p.read(250)
+    person.move(1.0, 0.4)
+    x, still = person.read(500), calm.read(500)
+    size = np.linalg.norm(x[:, [col("acc_x"), col("acc_y"), col("acc_z")]], axis=1)
+    moving = x[:, col("truth_motion")] > 0
+    assert moving.sum() == 250
+    assert 0.3 < np.abs(size - 1.0)[moving].max() < 0.5
+    assert np.abs(size - 1.0)[~moving].max() < 0.02
+    assert 100 < np.abs(x - still)[:, EEG].max() < 200
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(0, 400), min_size=1, max_size=30))
+def test_any_chunking_gives_the_same_looks_pops_and_moves(sizes: list[int]) -> None:
+    def one() -> Person:
+        return Person(250.0, seed=4, looks=True, pops=True, moves=True)
+
+    assert np.array_equal(in_chunks(one(), sizes), one().read(sum(sizes)))
