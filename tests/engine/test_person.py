@@ -269,7 +269,7 @@ def test_pops_come_at_every_site_and_both_ways() -> None:
     starts = np.flatnonzero(np.diff(pops[:, col("truth_pop")]) > 0) + 1
     jumps = (pops - calm)[starts, EEG]
     size = jumps[np.arange(len(starts)), np.abs(jumps).argmax(axis=1)]
-    assert 60 < len(starts) < 180
+    assert 30 < len(starts) < 80
     assert 140 < np.abs(size).min() < np.abs(size).max() < 401
     assert 0.3 < (size > 0).mean() < 0.7
     assert len(set(np.abs(jumps).argmax(axis=1))) > 12
