@@ -35,8 +35,8 @@ BASELINE_PERCENTILE = 75.0
 MIN_BURST_S = 0.1
 MIN_PAUSE_S = 0.1
 KNOWN_SHARE = 0.5
-"""Of the window that must have been clean: in 30 s some 10 to 15 bursts are usual, which tells the
-rate within a third; less is chance."""
+"""Of the window that must have been clean: 30 s hold some 20 bursts of resting alpha (four people
+at rest: 36 to 58 per minute), which tells the rate within a quarter; less is chance."""
 
 
 class BurstNumbers(NamedTuple):

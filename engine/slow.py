@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.condition import Resets
-from engine.frames import Float
-from engine.ring import Ring
+from engine.frames import Bool, Float
 
 __all__ = ["REFERENCE_S", "WINDOW_S", "SlowPotential"]
 
@@ -82,14 +80,15 @@ class SlowPotential:
         self.delay_s = self.window_s / 2.0
         self.settle = (self._blocks + 1) * hop  # the first block may have begun before
         self._block: Float = np.zeros((hop, n_sites))
-        self._sums = Ring(self._blocks, n_sites)
+        # Every sum twice, one length apart: any window is one slice, oldest first.
+        self._sums: Float = np.zeros((2 * self._blocks, n_sites))
         self._n_sites = n_sites
         self.restart()
 
     def restart(self) -> None:
         """Forget the signal (start, gap)."""
         self._filled = 0  # samples of the block that is being filled
-        self._sums.clear()
+        self._next = 0
         self._known = np.zeros(self._n_sites, np.int64)  # blocks since the site started anew
         self._broken = np.zeros(self._n_sites, bool)  # sites that did so within this block
 
@@ -101,7 +100,9 @@ class SlowPotential:
         if points > 0:
             self.restart()
 
-    def step(self, rows: Float, grid: np.ndarray, resets: Resets = ()) -> Float:
+    def step(
+        self, rows: Float, grid: np.ndarray, resets: tuple[tuple[int, Bool], ...] = ()
+    ) -> Float:
         """Return the slow potential at the segment's grid points.
 
         Parameters
@@ -127,16 +128,15 @@ class SlowPotential:
         out = np.empty((len(grid), self._n_sites))
         at = 0
         pending = list(resets)
-        for g, row in enumerate(grid.tolist()):
-            self._take(rows, at, row + 1, pending)
-            out[g] = self._complete()
-            at = row + 1
+        with np.errstate(invalid="ignore", over="ignore"):  # ends as NaN, see above
+            for g, row in enumerate(grid.tolist()):
+                self._take(rows, at, row + 1, pending)
+                out[g] = self._complete()
+                at = row + 1
         self._take(rows, at, len(rows), pending)
         return out
 
-    def _take(
-        self, rows: Float, start: int, end: int, pending: list[tuple[int, np.ndarray]]
-    ) -> None:
+    def _take(self, rows: Float, start: int, end: int, pending: list[tuple[int, Bool]]) -> None:
         """Put rows `start` to `end` into the block."""
         n = self._filled + end - start
         if n > self.hop:
@@ -152,8 +152,9 @@ class SlowPotential:
     def _complete(self) -> Float:
         """End the block with a grid point, return the values there."""
         if self._filled == self.hop:
-            with np.errstate(invalid="ignore", over="ignore"):
-                self._sums.push(np.add.reduce(self._block, axis=0)[None])
+            at = self._next
+            self._sums[at] = self._sums[at + self._blocks] = np.add.reduce(self._block, axis=0)
+            self._next = (at + 1) % self._blocks
             self._known += 1
             self._known[self._broken] = 0
         else:  # the first one, begun between two grid points
@@ -163,12 +164,9 @@ class SlowPotential:
         return self._values()
 
     def _values(self) -> Float:
-        known = self._known >= self._blocks
-        if not known.any():
-            return np.full(self._n_sites, np.nan)
-        sums = self._sums.window()
-        with np.errstate(invalid="ignore", over="ignore"):
-            now = np.add.reduce(sums[self._reference :], axis=0) / (self._window * self.hop)
-            before = np.add.reduce(sums[: self._reference], axis=0) / (self._reference * self.hop)
-            value = now - before
-        return np.where(known & np.isfinite(value), value, np.nan)
+        middle = self._next + self._reference
+        before = np.add.reduce(self._sums[self._next : middle], axis=0)
+        now = np.add.reduce(self._sums[middle : self._next + self._blocks], axis=0)
+        value: Float = now / (self._window * self.hop) - before / (self._reference * self.hop)
+        value[~((self._known >= self._blocks) & np.isfinite(value))] = np.nan
+        return value
