@@ -324,7 +324,7 @@ def independent_points(band_hz: tuple[float, float], seconds: float) -> float:
     """Return ``N_eff = B W``, the independent complex observations in a window, at least 1.
 
     For a flat spectrum within a rectangular band. The fixed Butterworth filter passes a little
-    more than its nominal band (1.17 B W, and 1.35 B W for phases alone, which change faster than
+    more than its nominal band (1.17 B W, and 1.4 B W for phases alone, which change faster than
     the signals); a rhythm narrower than its band gives less.
     """
     return max(1.0, (band_hz[1] - band_hz[0]) * seconds)
