@@ -3,7 +3,10 @@
 The score is the correlation of the estimated amplitude at a grid point with the true amplitude
 `lag` before it. A peer uses, for every case and every lag, the setting of its grid that scores
 best on the test data itself. Ours is fixed beforehand: the delay is the lag asked for, the
-spectrum is that of the training part, everything else is the engine's default.
+spectrum is that of the training part, everything else is the engine's default. "Ours, expected
+power" is the same filter read as sqrt(|z|² + E|error|²), the root of the power to be expected
+given the past; the addend comes from the training spectrum. It changes amplitudes and logarithms,
+not the correlation of powers.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.data import Case, data_folder, real_cases, simulated_cases
 from benchmarks.peers import Fir, Peer, amplitudes, every_peer, wiener
 from benchmarks.table import Table, machine, median_interval
+from engine.aperiodic import aperiodic_fit
 from engine.frames import Float
 from engine.wiener import WienerProblem, spectrum, taps_for
 
@@ -30,8 +34,15 @@ __all__ = ["Score", "main", "run", "score", "tables"]
 
 LAGS_S = (*np.arange(0.0, 0.3001, 0.025).round(3).tolist(), 0.35, 0.4, 0.45, 0.5)
 SHOWN_S = (0.0, 0.05, 0.1, 0.2)
-OURS, LIMIT = "ours", "limit"
-SEEDS, QUICK_SEEDS = 6, 1
+OURS, OURS_WHOLE, LIMIT = "ours", "ours, expected power", "limit"
+SEEDS, QUICK_SEEDS = 10, 1
+QUICK_CASES = (
+    "tute_01_1 to tute_01_2 POz",
+    "tute_01_2 to tute_01_1 POz",
+    "S001R02 half 1 to S001R02 half 2 Oz",
+    "S002R02 half 1 to S002R02 half 2 Oz",
+    "Subject03_1 half 1 to Subject03_1 half 2 O2",
+)
 REACHED = 0.9
 TARGETS = (
     ("real alpha", "cFIR", (0.0,), 0.025),
@@ -75,8 +86,9 @@ def score(case: Case) -> Score:
     at = case.at()
     truth = np.array([case.envelope(at, lag) for lag in LAGS_S])
     peers: list[Peer] = every_peer(case.train_uv, case.band_hz, case.rate_hz)
-    fixed = [*ours(case), *limit(case)]
-    found = _correlations(amplitudes([*peers, *fixed], case.test_uv, at), truth)
+    kernels, missed = ours(case)
+    estimated = amplitudes([*peers, *kernels, *limit(case)], case.test_uv, at)
+    found = _correlations(estimated, truth)
     r: dict[str, Float] = {}
     setting: dict[str, tuple[str, ...]] = {}
     families = [p.family for p in peers]
@@ -88,6 +100,8 @@ def score(case: Case) -> Score:
     n, k = len(peers), len(LAGS_S)
     r[OURS] = np.diagonal(found[n : n + k]).copy()
     r[LIMIT] = np.diagonal(found[n + k :]).copy()
+    whole = np.sqrt(estimated[n : n + k] ** 2 + missed[:, None])
+    r[OURS_WHOLE] = np.diagonal(_correlations(whole, truth)).copy()
     return Score(case.name, case.group, case.kind, r, setting)
 
 
@@ -100,22 +114,22 @@ def _correlations(estimates: Float, truth: Float) -> Float:
     return np.asarray(a @ b.T)
 
 
-def ours(case: Case) -> list[Fir]:
-    """Return the engine's filter for every lag, from the training part alone."""
+def ours(case: Case) -> tuple[list[Fir], Float]:
+    """Return the engine's filter for every lag, and the expected |z|² that it misses.
+
+    Fitted to the training part alone.
+    """
     found = spectrum(case.train_uv, np.ones(len(case.train_uv), bool), case.rate_hz)
     background = None
     if case.target == "rhythm":
-        background = aperiodic(found.f_hz, found.density, case.band_hz)
+        background = aperiodic_fit(found.f_hz, found.density).density(found.f_hz)
     problem = WienerProblem(found, case.band_hz, target=case.target, background=background)
-    return [Fir(OURS, "fixed", problem.kernel(lag).taps[None]) for lag in LAGS_S]
-
-
-def aperiodic(f_hz: Float, density: Float, band_hz: tuple[float, float]) -> Float:
-    """Return the straight log-log line through 2-40 Hz without the band and 2 Hz beside it."""
-    used = (f_hz >= 2.0) & (f_hz <= 40.0)
-    used &= (f_hz < band_hz[0] - 2.0) | (f_hz > band_hz[1] + 2.0)
-    slope, level = np.polyfit(np.log(f_hz[used]), np.log(density[used]), 1)
-    return np.asarray(np.exp(level + slope * np.log(np.maximum(f_hz, f_hz[1]))))
+    kernels = [problem.kernel(lag) for lag in LAGS_S]
+    missed = [
+        problem.energy * (1.0 - problem.coherence(k.taps[::-1], lag))
+        for k, lag in zip(kernels, LAGS_S, strict=True)
+    ]
+    return [Fir(OURS, "fixed", k.taps[None]) for k in kernels], np.array(missed)
 
 
 def limit(case: Case) -> list[Fir]:
@@ -145,7 +159,8 @@ def tables(scores: Sequence[Score]) -> list[Table]:
 
 def _curves(kind: str, scores: Sequence[Score]) -> Table:
     rows = []
-    for family in (OURS, *(f for f in scores[0].r if f not in (OURS, LIMIT)), LIMIT):
+    own = (OURS, OURS_WHOLE)
+    for family in (*own, *(f for f in scores[0].r if f not in (*own, LIMIT)), LIMIT):
         curves = np.array([s.r[family] for s in scores])
         curve = np.median(curves, axis=0)
         best = int(np.argmax(curve))
@@ -184,10 +199,12 @@ def _reached(curve: Float) -> str:
     return f"{1000 * (LAGS_S[i - 1] + share * (LAGS_S[i] - LAGS_S[i - 1])):.0f} ms"
 
 
-def _paired(scores: Sequence[Score], family: str, lag: float) -> tuple[float, float, float, int]:
+def _paired(
+    scores: Sequence[Score], family: str, lag: float, mine: str = OURS
+) -> tuple[float, float, float, int]:
     """Return the median of ours minus a family, its interval, and how often ours is higher."""
     i = LAGS_S.index(lag)
-    difference = np.array([s.r[OURS][i] - s.r[family][i] for s in scores])
+    difference = np.array([s.r[mine][i] - s.r[family][i] for s in scores])
     return *median_interval(difference, [s.group for s in scores]), int((difference > 0).sum())
 
 
@@ -213,27 +230,23 @@ def _targets(scores: Sequence[Score]) -> Table:
     for kind, family, lags, wanted in TARGETS:
         of_kind = [s for s in scores if s.kind == kind]
         for lag in lags if of_kind else ():
-            median, low, high, _ = _paired(of_kind, family, lag)
-            rows.append(
-                (
-                    f"{kind}, {1000 * lag:.0f} ms, over {family}",
-                    f"at least {wanted:+.3f}",
-                    f"{median:+.3f} [{low:+.3f}, {high:+.3f}]",
-                    "met" if median >= wanted else "missed",
-                )
-            )
+            cells = []
+            for mine in (OURS, OURS_WHOLE):
+                median, low, high, _ = _paired(of_kind, family, lag, mine)
+                met = "met" if median >= wanted else "missed"
+                cells.append(f"{median:+.3f} [{low:+.3f}, {high:+.3f}] {met}")
+            name = f"{kind}, {1000 * lag:.0f} ms, over {family}"
+            rows.append((name, f"at least {wanted:+.3f}", *cells))
     for kind in (k for k in kinds if k.startswith("simulated")):
         of_kind = [s for s in scores if s.kind == kind]
-        away = [-_paired(of_kind, LIMIT, lag)[0] for lag in SHOWN_S]
-        rows.append(
-            (
-                f"{kind}, below the oracle filter, 0-200 ms",
-                f"at most {LIMIT_DISTANCE:.3f}",
-                f"at worst {max(away):.3f}",
-                "met" if max(away) <= LIMIT_DISTANCE else "missed",
-            )
-        )
-    return Table("Targets of accuracy", ("target", "wanted", "median found", ""), tuple(rows))
+        cells = []
+        for mine in (OURS, OURS_WHOLE):
+            away = max(-_paired(of_kind, LIMIT, lag, mine)[0] for lag in SHOWN_S)
+            met = "met" if away <= LIMIT_DISTANCE else "missed"
+            cells.append(f"at worst {away:+.3f} {met}")
+        name = f"{kind}, below the oracle filter, 0-200 ms"
+        rows.append((name, f"at most {LIMIT_DISTANCE:.3f}", *cells))
+    return Table("Targets of accuracy", ("target", "wanted", OURS, OURS_WHOLE), tuple(rows))
 
 
 # ---------------------------------------------------------------- running
@@ -246,12 +259,8 @@ def cases(quick: bool) -> Iterable[Case]:
     if folder is None:
         return
     for case in real_cases(folder):
-        if not quick or (case.group != "EEGMAT 10" and _every_third(case.name)):
+        if not quick or any(case.name.startswith(few) for few in QUICK_CASES):
             yield case
-
-
-def _every_third(name: str) -> bool:
-    return any(f" {site} " in name for site in ("POz", "Oz", "O2")) and "half 2 to" not in name
 
 
 def run(quick: bool) -> list[Table]:

@@ -125,15 +125,15 @@ def simulated(kind: str, snr_db: float, seed: int) -> Case:
     rng = np.random.default_rng([seed, 2 if kind == "gauss" else 3, round(snr_db)])
     n = round((SIM_TRAIN_S + SIM_TEST_S) * SIM_RATE_HZ)
     f = np.fft.rfftfreq(n, 1.0 / SIM_RATE_HZ)
-    shape = _background(f, chi)
-    make = _resonator if kind == "gauss" else _spindles
+    shape = pink(f, chi)
+    make = resonator if kind == "gauss" else spindles
     z, rhythm = make(rng, n, f0_hz, f)
     near = np.abs(f - f0_hz) <= 2.0
     ratio = 10.0 ** (snr_db / 10.0)
     gain = 25.0 / shape[near].sum() / (f[1] - f[0])  # µV² of background near the rhythm
     amplify = np.sqrt(ratio * 25.0 / (rhythm[near].sum() * (f[1] - f[0])))
     z, rhythm = amplify * z, amplify**2 * rhythm
-    x = z.real + _coloured(rng, gain * shape, n)
+    x = z.real + coloured(rng, gain * shape, n)
     cut = round(SIM_TRAIN_S * SIM_RATE_HZ)
     return Case(
         name=f"{kind} {snr_db:g} dB seed {seed}",
@@ -149,18 +149,18 @@ def simulated(kind: str, snr_db: float, seed: int) -> Case:
     )
 
 
-def _background(f: Float, chi: float) -> Float:
+def pink(f: Float, chi: float) -> Float:
     """Return 1/f^chi, level below 1 Hz, plus white, of density 1.05 at 10 Hz."""
     return np.asarray((np.maximum(f, 1.0) / 10.0) ** -chi + WHITE_SHARE)
 
 
-def _coloured(rng: np.random.Generator, density: Float, n: int) -> Float:
+def coloured(rng: np.random.Generator, density: Float, n: int) -> Float:
     """Return Gaussian noise of a one-sided density in µV²/Hz."""
     white = np.fft.rfft(rng.standard_normal(n))
     return np.fft.irfft(white * np.sqrt(density * SIM_RATE_HZ / 2.0), n)
 
 
-def _resonator(rng: np.random.Generator, n: int, f0_hz: float, f: Float) -> tuple[Complex, Float]:
+def resonator(rng: np.random.Generator, n: int, f0_hz: float, f: Float) -> tuple[Complex, Float]:
     """Return a complex Ornstein-Uhlenbeck rotation and the density of its real part."""
     w = 2 * np.pi / SIM_RATE_HZ
     pole = np.exp(-np.pi * RESONATOR_HZ / SIM_RATE_HZ + 1j * w * f0_hz)
@@ -171,7 +171,7 @@ def _resonator(rng: np.random.Generator, n: int, f0_hz: float, f: Float) -> tupl
     return z, np.asarray(two_sided / 4.0 * 2.0 / SIM_RATE_HZ)
 
 
-def _spindles(rng: np.random.Generator, n: int, f0_hz: float, f: Float) -> tuple[Complex, Float]:
+def spindles(rng: np.random.Generator, n: int, f0_hz: float, f: Float) -> tuple[Complex, Float]:
     """Return a Poisson sum of spindles and the density of its real part (Campbell's theorem)."""
     z = np.zeros(n + round(4.0 * SIM_RATE_HZ), complex)
     onsets = np.flatnonzero(rng.random(n) < BURSTS_PER_S / SIM_RATE_HZ)
