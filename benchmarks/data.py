@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,13 @@ def spindles(rng: np.random.Generator, n: int, f0_hz: float, f: Float) -> tuple[
     for onset in onsets:
         spindle = _spindle(rng, f0_hz)
         z[onset : onset + len(spindle)] += spindle
+    known_hz, density = _spindle_density(f0_hz)
+    return z[:n], np.interp(f, known_hz, density)
+
+
+@cache
+def _spindle_density(f0_hz: float) -> tuple[Float, Float]:
+    """Return frequencies and the one-sided density of the real part of the sum."""
     m = round(16.0 * SIM_RATE_HZ)
     energy = np.zeros(m)
     draws = 4000
@@ -188,7 +196,7 @@ def spindles(rng: np.random.Generator, n: int, f0_hz: float, f: Float) -> tuple[
     # of the sum of both sides, folded.
     one_sided = BURSTS_PER_S * energy / draws / SIM_RATE_HZ**2
     folded = (one_sided + np.roll(one_sided[::-1], 1)) / 2.0
-    return z[:n], np.interp(f, np.arange(m // 2 + 1) * SIM_RATE_HZ / m, folded[: m // 2 + 1])
+    return np.arange(m // 2 + 1) * SIM_RATE_HZ / m, folded[: m // 2 + 1]
 
 
 def _spindle(rng: np.random.Generator, f0_hz: float) -> Complex:

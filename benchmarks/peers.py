@@ -308,13 +308,16 @@ def _bins(band_hz: Band, rate_hz: float, n: int) -> Complex:
 def rectified(band_hz: Band, rate_hz: float) -> list[Recursive]:
     """Butterworth band-pass, absolute value, Butterworth low-pass."""
     centre, half = sum(band_hz) / 2, (band_hz[1] - band_hz[0]) / 2
+    lows = [
+        (f"low-pass order {order} {hz:g} Hz", butter(order, hz, fs=rate_hz, output="sos"))
+        for order, hz in product(SMOOTH_ORDERS, SMOOTH_HZ)
+    ]
     out = []
     for order, width in product(IIR_ORDERS, IIR_WIDTHS):
         edges = (max(0.5, centre - width * half), centre + width * half)
         passes = butter(order, edges, "bandpass", fs=rate_hz, output="sos")
-        for smooth_order, smooth_hz in product(SMOOTH_ORDERS, SMOOTH_HZ):
-            smooth = butter(smooth_order, smooth_hz, fs=rate_hz, output="sos")
-            setting = f"order {order} x{width:g}, low-pass order {smooth_order} {smooth_hz:g} Hz"
+        for label, smooth in lows:
+            setting = f"order {order} x{width:g}, {label}"
             out.append(Recursive("IIR+rectify+LP", setting, _rectify(passes, smooth)))
     return out
 
