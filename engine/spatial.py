@@ -410,8 +410,9 @@ class Ssd:
     def denoised(self) -> Float:
         """Weights that rebuild the site from all components that stand out, shape (n_channels,).
 
-        The low-rank form (Nikulin et al. 2011): other rhythms of the band at the site stay in.
-        Measured better than one component wherever the source is known.
+        The low-rank form (Nikulin et al. 2011): other rhythms of the band at the site stay in, so
+        it reads the site still. In simulated heads its gain is steadier than that of one
+        component, which may be another source of the band (`benchmarks.spatial`).
         """
         return np.asarray(self.weights.sum(axis=1))
 
@@ -703,7 +704,7 @@ def eog_warning(site: str, band_hz: tuple[float, float]) -> str | None:
         return None
     return (
         f"EOG regression takes alpha away with the blinks: the electrodes at the eyes see {site}'s "
-        "alpha too (in two people measured, F3, Fz and F4 kept 61-76 % of its amplitude), and "
+        "alpha too (in two people measured, F3, Fz and F4 kept 62-75 % of its amplitude), and "
         "what is taken from the left and from the right is the same; for alpha at a frontal site "
         "leave it off and let the blink gate hold the feedback"
     )
