@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engine.auxiliary import find_accelerometer, find_eyes
 from engine.condition import condition_settings
+from engine.defs import beside_sites, feature_defs, known_late
 from engine.errors import MontageError
-from engine.features import DEFAULT_TOTAL_HZ, DEFAULT_WINDOW_S, FEATURES, FeatureDef
+from engine.features import FEATURES
 from engine.frames import Phase, StreamSpec
 from engine.gates import MUSCLE_MIN_RATE_HZ, GateRule, GateSettings, MotionRule
+from engine.iaf import POSTERIOR
 from engine.montage import find_site
-from engine.pipeline import Fold, FoldSettings
+from engine.pipeline import Fold, FoldSettings, Prepare, Relearn
 from engine.reference import Montage, choose_montage
-from protocols.baseline import Relearn
 from protocols.decide import Decider
 from protocols.model import GateSetting, Protocol
 
@@ -25,6 +27,7 @@ __all__ = ["Assembly", "assemble", "feature_units"]
 
 BLINK_SITES = ("Fp1", "Fp2")
 WARN_BELOW_HZ = 250.0
+LEAST_POSTERIOR = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,6 @@ class Assembly:
         The same decider, for views.
     montage : Montage
         Columns, sites and the reference chosen.
-    delay_s : mapping of str to float
-        Estimator delay per feature.
     level_feature : str
         The feature that drives the level.
     warnings : tuple of str
@@ -50,9 +51,13 @@ class Assembly:
     fold: Fold
     decider: Decider
     montage: Montage
-    delay_s: Mapping[str, float]
     level_feature: str
     warnings: tuple[str, ...]
+
+    @property
+    def delay_s(self) -> Mapping[str, float]:
+        """Estimator delay per feature: of the fixed filters, once fitted as measured."""
+        return self.fold.delay_s()
 
     @property
     def level_delay_s(self) -> float:
@@ -72,6 +77,8 @@ def assemble(
     *,
     mains_hz: float | None,
     range_uv: float | None = None,
+    dc_coupled: bool | None = None,
+    course: Mapping[str, Any] | None = None,
 ) -> Assembly:
     """Return the fold for one stream and one protocol.
 
@@ -87,6 +94,10 @@ def assemble(
         Mains frequency of the room; None when unknown (files), then nothing is notched.
     range_uv : float or None
         The amplifier's range, from the room.
+    dc_coupled : bool or None
+        Whether the amplifier passes slow potentials; None when nobody said so.
+    course : mapping, optional
+        What an earlier session of the person's course fitted.
 
     Raises
     ------
@@ -103,7 +114,9 @@ def assemble(
     sites = list(dict.fromkeys([*protocol.sites, *_gate_sites(protocol)]))
     wanted_blink = gates.blink.at or BLINK_SITES
     optional = wanted_blink if gates.blink.on else ()
-    montage = choose_montage(spec, sites, protocol.condition.reference, optional)
+    more = [*beside_sites(protocol, spec), *(BLINK_SITES if protocol.condition.eog == "regress"
+                                             else ())]  # fmt: skip
+    montage = choose_montage(spec, sites, protocol.condition.reference, (*optional, *more))
     warnings = list(montage.warnings)
     where = {montage.names[i]: k for k, i in enumerate(montage.sites)}
 
@@ -113,23 +126,23 @@ def assemble(
             raise MontageError(f"the stream {spec.name!r} has no {site}", "name a site you have")
         return where[montage.names[at]]
 
-    names = list(protocol.features)
-    defs = tuple(
-        FeatureDef(
-            name,
-            f.kind,
-            tuple(column(s) for s in f.at),
-            tuple(names.index(o) for o in f.of),
-            f.band_hz,
-            f.total_hz or DEFAULT_TOTAL_HZ,
-            f.smooth_s,
-            f.window_s or DEFAULT_WINDOW_S,
+    defs = feature_defs(protocol, montage, column)
+    if any(d.kind == "slow_potential" for d in defs) and dc_coupled is not True:
+        raise MontageError(
+            f"{protocol.name} trains a slow potential, and "
+            + (
+                "the amplifier is AC-coupled"
+                if dc_coupled is False
+                else "nobody said that the amplifier passes slow potentials"
+            ),
+            "a DC-coupled amplifier, and `coupling: dc` under `stream:` in the room",
         )
-        for name, f in protocol.features.items()
-    )
-    trained = tuple(dict.fromkeys(column(s) for s in protocol.sites))
+    # What a spatial filter reaches for is trained as well.
+    reached = [c for d in defs for row in d.weights for c, w in enumerate(row) if w]
+    reached += [c for d in defs for c in d.pool]
+    trained = tuple(dict.fromkeys([*(column(s) for s in protocol.sites), *reached]))
     # A site that only a gate looks at is in use as well: without it, nobody would look.
-    needed = tuple(dict.fromkeys(column(s) for s in sites))
+    needed = tuple(dict.fromkeys([*(column(s) for s in sites), *reached]))
     blink = [column(s) for s in optional if find_site(s, montage.names) is not None]
     if gates.blink.on and gates.blink.at is None:
         blink += [k for k, i in enumerate(montage.sites) if not montage.is_eeg[i]]
@@ -151,7 +164,7 @@ def assemble(
         at = default if setting.at is None else tuple(column(s) for s in setting.at)
         return GateRule(setting.on, at, setting.limit_uv, setting.after_s)
 
-    first = next((b for b in protocol.baseline if b.learn), None)
+    first = next((b for b in protocol.baseline if b.learn or b.uses), None)
     gate_settings = GateSettings(
         rate_hz=spec.rate_hz,
         hop=spec.hop,
@@ -187,11 +200,15 @@ def assemble(
         ),
         gate_settings,
         defs,
+        posterior=_posterior(protocol, montage),
+        eog=_eog(protocol, montage),
+        course=course or {},
     )
     scales = {name: FEATURES[f.kind].scale for name, f in protocol.features.items()}
+    late = frozenset(d.name for i, d in enumerate(defs) if known_late(defs, i))
     made: list[Decider] = []
 
-    def make(relearn: Relearn) -> Decider:
+    def make(relearn: Relearn, prepare: Prepare | None) -> Decider:
         made.append(
             Decider(
                 protocol,
@@ -200,13 +217,47 @@ def assemble(
                 hop=spec.hop,
                 scales=scales,
                 relearn=relearn,
+                prepare=prepare,
+                late=late,
             )
         )
         return made[0]
 
     fold = Fold(settings, make)
-    shown = protocol.feedback.level.feature
-    return Assembly(fold, made[0], montage, fold.delay_s(), shown, tuple(warnings))
+    if settings.posterior and len(settings.posterior) < LEAST_POSTERIOR:
+        warnings.append(
+            f"{len(settings.posterior)} posterior sites: the individual alpha frequency will be "
+            "uncertain"
+        )
+    return Assembly(fold, made[0], montage, protocol.feedback.level.feature, tuple(warnings))
+
+
+def _posterior(protocol: Protocol, montage: Montage) -> tuple[int, ...]:
+    """Return the columns from which the individual alpha frequency is read."""
+    if not any("iaf" in block.uses for block in protocol.baseline):
+        return ()
+    at = tuple(k for k, name in enumerate(montage.site_names) if name in POSTERIOR)
+    if not at:
+        raise MontageError(
+            f"{protocol.name} measures the individual alpha frequency, and the stream has none of "
+            f"{', '.join(POSTERIOR)}",
+            "a cap with at least one of these sites, or a protocol with fixed bands",
+        )
+    return at
+
+
+def _eog(protocol: Protocol, montage: Montage) -> tuple[int, ...]:
+    """Return the columns whose blinks are regressed out."""
+    if protocol.condition.eog != "regress":
+        return ()
+    eog = tuple(k for k, i in enumerate(montage.sites) if not montage.is_eeg[i])
+    frontal = tuple(k for k, name in enumerate(montage.site_names) if name in BLINK_SITES)
+    if not (eog or frontal):
+        raise MontageError(
+            "`eog: regress` needs an EOG, Fp1 or Fp2, and the stream has none",
+            "an electrode there, or `eog: leave`",
+        )
+    return eog or frontal
 
 
 def _gate_sites(protocol: Protocol) -> list[str]:

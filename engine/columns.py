@@ -126,6 +126,7 @@ def feature_columns(
         ("trusted", "bits"),
         ("gate", "bits"),
         *((f"gate_{name}", "") for name in metrics),
+        *((f"fixed_{name}", "uV2") for name in features),
     )
 
 
@@ -133,7 +134,8 @@ def feature_row(frame: FeatureFrame) -> Float:
     """Return a FeatureFrame as one row of the ``features`` stream."""
     trusted = sum(1 << k for k, ok in enumerate(frame.trusted) if ok)
     head = (float(frame.seq), *frame.values, float(trusted), float(int(frame.gate)))
-    return np.array((*head, *frame.metrics), dtype=np.float64)
+    fixed = frame.fixed_uv2 if len(frame.fixed_uv2) else np.full(len(frame.values), np.nan)
+    return np.array((*head, *frame.metrics, *fixed), dtype=np.float64)
 
 
 def decision_columns(rules: Sequence[str]) -> tuple[tuple[str, str], ...]:

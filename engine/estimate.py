@@ -1,35 +1,62 @@
-"""Causal band power: one fixed filter per band.
+"""Band signals at the grid points: every filter, every channel, one matrix product.
 
-A narrow band (upper edge at most three times the lower) passes a one-sided ("analytic") filter: a
-4th-order Butterworth low-pass of half the bandwidth, its poles and zeros turned by the centre
-frequency. The output z is complex; ``2 |z|²`` is the band's power in µV² at that very sample,
-without the ripple at twice the rhythm that a squared real filter shows. A sine of amplitude A in
-the band reads its mean square, A²/2.
+A narrow band (upper edge at most three times the lower) is estimated by a causal complex FIR
+kernel, the *fixed* one until a person's own is fitted (`engine.wiener`): the impulse response of a
+one-sided ("analytic") filter, a 4th-order Butterworth low-pass of half the bandwidth turned by the
+centre frequency. Its output z is complex; ``2 |z|²`` is the band's power in µV² at that very
+sample, without the ripple at twice the rhythm that a squared real filter shows. A sine of amplitude
+A in the band reads its mean square, A²/2.
+
+All kernels stand in one matrix, newest sample last, and meet the last samples of every channel in
+one matrix product per grid point, on a contiguous ring: always the same shape and layout, so the
+same numbers however the stream was cut. Spatial filters are weights after that product: both are
+linear.
 
 A wide band (1-40 Hz, the denominator of relative power) passes a real high- and low-pass, each
 steep enough to leave the band's central half alone, is squared and averaged with a one-pole filter
 of time constant 1/(2 x lower edge).
 
-The delay stated is the group delay of the envelope at the band's centre: how far back the number
-speaks of the brain.
+The delay stated of a fixed kernel is the group delay of the envelope at the band's centre: how far
+back the number speaks of the brain.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import butter
+from numpy.typing import NDArray
+from scipy.signal import butter, sosfilt
 
 from engine.condition import Conditioned, carried_sos, settle_samples
 from engine.errors import MontageError
 from engine.features import wide_orders
-from engine.frames import Float
+from engine.frames import Bool, Float, frozen
+from engine.ring import Ring
+from engine.wiener import Kernel
 
-__all__ = ["BandPower", "analytic_sos", "check_band", "envelope_delay_s", "is_narrow"]
+__all__ = [
+    "Estimator",
+    "Product",
+    "Readout",
+    "Source",
+    "WidePower",
+    "analytic_sos",
+    "check_band",
+    "envelope_delay_s",
+    "fixed_kernel",
+    "is_narrow",
+    "kernel_settle",
+    "products",
+]
 
 ORDER = 4
+TAIL = 1e-6  # share of a fixed kernel's energy that is cut off
+SETTLED = 1e-4  # what is left of a restart then moves an amplitude by at most 1 %
+BLOCK = 256  # channels per matrix product: more no longer fit the processor's cache
+SHORT = 0.6  # of the longest kernel: shorter ones are multiplied apart
 
 
 def is_narrow(band_hz: tuple[float, float]) -> bool:
@@ -57,8 +84,37 @@ def analytic_sos(band_hz: tuple[float, float], rate_hz: float) -> np.ndarray:
     return sos
 
 
+def fixed_kernel(band_hz: tuple[float, float], rate_hz: float) -> Kernel:
+    """Return the fixed kernel of a narrow band: the analytic filter's impulse response.
+
+    Cut where a millionth of its energy is left.
+
+    Raises
+    ------
+    MontageError
+        The rate is below four times the upper edge.
+    """
+    check_band(band_hz, rate_hz)
+    impulse = np.zeros(int(20 * rate_hz), complex)
+    impulse[0] = 1.0
+    response = sosfilt(analytic_sos(band_hz, rate_hz), impulse)
+    n = _energy_within(response, TAIL)
+    taps = frozen(np.ascontiguousarray(response[:n][::-1]))
+    return Kernel(taps, band_hz, rate_hz, envelope_delay_s(band_hz, rate_hz))
+
+
+def _energy_within(response: NDArray[np.complex128], tail: float) -> int:
+    energy = np.cumsum(np.abs(response) ** 2)
+    return int(np.searchsorted(energy, (1.0 - tail) * energy[-1])) + 1
+
+
+def kernel_settle(kernel: Kernel) -> int:
+    """Return the samples after a restart until a kernel's number can be trusted."""
+    return _energy_within(kernel.taps[::-1], SETTLED)
+
+
 def envelope_delay_s(band_hz: tuple[float, float], rate_hz: float) -> float:
-    """Return the group delay of the envelope in seconds at the band's centre.
+    """Return the fixed estimator's group delay of the envelope in seconds at the band's centre.
 
     For the analytic filter this is the low-pass prototype's delay at DC, from the phase slope
     between two neighbouring frequencies.
@@ -93,14 +149,188 @@ def _group_delay_s(sos: np.ndarray, at_hz: float, rate_hz: float) -> float:
     return float(-np.angle(h[1] / h[0]) / (w[1] - w[0]) / rate_hz)
 
 
+# ---------------------------------------------------------------- the matrix product
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Product:
+    """Kernels of about one length, ready for one matrix product.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        Rows of the result, real parts of z first, then imaginary parts.
+    matrix : ndarray, shape (2 n, length)
+        Newest sample last.
+    """
+
+    rows: NDArray[np.int64]
+    matrix: Float
+
+
+def products(kernels: Sequence[Kernel]) -> tuple[Product, ...]:
+    """Return the products that give every kernel's signal, short kernels apart from long ones."""
+    n = len(kernels)
+    lengths = [len(k.taps) for k in kernels]
+    longest = max(lengths, default=0)
+    short = [i for i, length in enumerate(lengths) if length <= SHORT * longest]
+    long = [i for i in range(n) if i not in short]
+    out = []
+    for group in (long, short):
+        if not group:
+            continue
+        width = max(lengths[i] for i in group)
+        matrix = np.zeros((2 * len(group), width))
+        for row, i in enumerate(group):
+            matrix[row, width - lengths[i] :] = kernels[i].taps.real
+            matrix[len(group) + row, width - lengths[i] :] = kernels[i].taps.imag
+        rows = np.array([*group, *(n + i for i in group)], np.int64)
+        out.append(Product(rows, frozen(matrix)))
+    return tuple(out)
+
+
+class Estimator:
+    """The last samples of every channel, for any kernels to look at (settings + state + step).
+
+    Parameters
+    ----------
+    columns : tuple of int
+        Columns of `Conditioned.uv` that are estimated.
+    n_taps : int
+        Samples kept: the longest kernel that will ever be used.
+    """
+
+    def __init__(self, columns: tuple[int, ...], n_taps: int) -> None:
+        self.columns = columns
+        self.n_taps = n_taps
+        n = len(columns)
+        self._parts = [np.array(columns[i : i + BLOCK], int) for i in range(0, n, BLOCK)]
+        self._places = [slice(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
+        self._rings = [Ring(n_taps, len(part)) for part in self._parts]
+        # Columns that stand side by side need no copy.
+        self._slices = [
+            slice(int(p[0]), int(p[-1]) + 1) if (np.diff(p) == 1).all() else p for p in self._parts
+        ]
+
+    def restart(self) -> None:
+        """Forget the signal."""
+        for ring in self._rings:
+            ring.clear()
+
+    def push(self, uv: Float) -> None:
+        """Take rows of `Conditioned.uv`, shape (n, n_sites)."""
+        for ring, at in zip(self._rings, self._slices, strict=True):
+            ring.push(uv[:, at])
+
+    def forget(self, sites: Bool) -> None:
+        """Begin anew at the marked sites, shape (n_sites,): what they had been is no past."""
+        for ring, part in zip(self._rings, self._parts, strict=True):
+            mask = sites[part]
+            if mask.any():
+                ring.forget(mask)
+
+    def look(self, of: Sequence[Product]) -> Float:
+        """Return every band signal at the last sample taken.
+
+        Parameters
+        ----------
+        of : sequence of Product
+            From `products`; none longer than what is kept.
+
+        Returns
+        -------
+        ndarray, shape (2 n_kernels, n_columns)
+            Real parts of z, then imaginary parts, µV.
+        """
+        if len(of) == 1 and len(self._rings) == 1:
+            skip = self.n_taps - of[0].matrix.shape[1]
+            return np.asarray(of[0].matrix @ self._rings[0].window()[skip:])
+        out = np.empty((sum(len(p.rows) for p in of), len(self.columns)))
+        for ring, place in zip(self._rings, self._places, strict=True):
+            window = ring.window()
+            for p in of:
+                out[p.rows, place] = p.matrix @ window[self.n_taps - p.matrix.shape[1] :]
+        return out
+
+
 @dataclass(frozen=True, slots=True)
-class _Wide:
-    sos: np.ndarray
-    mean: np.ndarray
+class Source:
+    """Where one number comes from.
+
+    Parameters
+    ----------
+    kernel : int
+        Position among the estimator's kernels.
+    columns : tuple of int
+        Positions among the estimator's columns, each a channel of its own; or
+    weights : ndarray, shape (n_channels, n_columns), optional
+        Virtual channels, each a weighted sum of columns.
+    gains : tuple of float
+        Calibration of power, per channel.
+    """
+
+    kernel: int
+    columns: tuple[int, ...]
+    gains: tuple[float, ...]
+    weights: Float | None = None
+
+    def band_signal(self, seen: Float) -> NDArray[np.complex128]:
+        """Return z of every channel, calibrated, from `Estimator.look`'s answer."""
+        half = len(seen) // 2
+        re, im = seen[self.kernel], seen[half + self.kernel]
+        if self.weights is None:
+            at = list(self.columns)
+            z = re[at] + 1j * im[at]
+        else:
+            z = self.weights @ re + 1j * (self.weights @ im)
+        return np.asarray(z * np.sqrt(self.gains))
 
 
-class BandPower:
-    """Power of one band at some sites (settings + state + step).
+class Readout:
+    """Powers of many sources from one look, in the same fixed order every time.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+    n_columns : int
+        Columns of the estimator.
+    n_kernels : int
+        Its kernels.
+    """
+
+    def __init__(self, sources: Sequence[Source], n_columns: int, n_kernels: int) -> None:
+        self.sources = tuple(sources)
+        self._half = n_kernels
+        plain = [i for i, s in enumerate(self.sources) if s.weights is None]
+        self._plain = np.array(plain, int)
+        flat = [s.kernel * n_columns + c for s in self.sources if s.weights is None
+                for c in s.columns]  # fmt: skip
+        self._flat = np.array(flat, int)
+        counts = [len(self.sources[i].columns) for i in plain]
+        self._starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int)
+        # 2 |z|², calibrated, then the mean over the channels.
+        self._gains = np.array(
+            [2.0 * g / len(s.columns) for s in self.sources if s.weights is None for g in s.gains]
+        )
+        self._spatial = [i for i, s in enumerate(self.sources) if s.weights is not None]
+
+    def powers(self, seen: Float) -> Float:
+        """Return the mean power over each source's channels in µV², shape (n_sources,)."""
+        out = np.empty(len(self.sources))
+        if len(self._plain):
+            re, im = seen[: self._half].ravel()[self._flat], seen[self._half :].ravel()[self._flat]
+            out[self._plain] = np.add.reduceat((re * re + im * im) * self._gains, self._starts)
+        for i in self._spatial:
+            z = self.sources[i].band_signal(seen)
+            out[i] = 2.0 * float((z.real**2 + z.imag**2).sum()) / len(z)
+        return out
+
+
+# ---------------------------------------------------------------- wide bands
+
+
+class WidePower:
+    """Power of one wide band at some sites (settings + state + step).
 
     Parameters
     ----------
@@ -130,32 +360,25 @@ class BandPower:
         check_band(band_hz, rate_hz)
         self.band_hz = band_hz
         self._sites = list(sites)
-        self.delay_s = envelope_delay_s(band_hz, rate_hz)
-        self._wide: _Wide | None = None
-        if is_narrow(band_hz):
-            self._sos = analytic_sos(band_hz, rate_hz)
-            self.settle = settle_samples(self._sos, rate_hz)
-        else:
-            real = _wide_sos(band_hz, rate_hz)
-            keep = math.exp(-2.0 * band_hz[0] / rate_hz)
-            self._wide = _Wide(real, np.array([[1.0 - keep, 0.0, 0.0, 1.0, -keep, 0.0]]))
-            self._sos = real
-            self.settle = settle_samples(real, rate_hz) + settle_samples(self._wide.mean, rate_hz)
+        self.delay_s = (
+            _group_delay_s(_wide_sos(band_hz, rate_hz), math.sqrt(band_hz[0] * band_hz[1]), rate_hz)
+            + 0.5 / band_hz[0]
+        )
+        self._sos = _wide_sos(band_hz, rate_hz)
+        keep = math.exp(-2.0 * band_hz[0] / rate_hz)
+        self._mean = np.array([[1.0 - keep, 0.0, 0.0, 1.0, -keep, 0.0]])
+        self.settle = settle_samples(self._sos, rate_hz) + settle_samples(self._mean, rate_hz)
         self.restart()
 
     def restart(self) -> None:
         """Forget the signal."""
         n = len(self._sites)
-        self._zi = np.zeros((len(self._sos), 2, n), self._sos.dtype)
+        self._zi = np.zeros((len(self._sos), 2, n))
         self._mean_zi = np.zeros((1, 2, n))
 
     def step(self, c: Conditioned) -> Float:
         """Return the power in µV² at the segment's grid points, shape (n_grid, n_sites)."""
         resets = tuple((row, mask[self._sites]) for row, mask in c.resets)
         y, self._zi = carried_sos(self._sos, c.uv[:, self._sites], self._zi, resets, None)
-        if self._wide is None:
-            z = y[c.grid]
-            return np.asarray(2.0 * (z.real**2 + z.imag**2))
-        squared = y * y
-        mean, self._mean_zi = carried_sos(self._wide.mean, squared, self._mean_zi, resets, None)
+        mean, self._mean_zi = carried_sos(self._mean, y * y, self._mean_zi, resets, None)
         return np.asarray(mean[c.grid])

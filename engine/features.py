@@ -1,36 +1,37 @@
-"""The registry of features, and the numbers they give on the grid.
+"""The registry of features: what can be measured, as data.
 
-This module imports neither SciPy nor MNE, so that a protocol can be checked at once. Powers come
-from `engine.estimate`; here they are averaged over sites, smoothed and combined. Logarithms come
-last, nothing is repaired with an epsilon: a feature that cannot be known is NaN.
+This module imports neither SciPy nor MNE, so that a protocol can be checked at once. The numbers
+themselves come from `engine.estimate` and `engine.bank`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-import numpy as np
-
-from engine.frames import Float
-
 __all__ = [
+    "BAND_POWERS",
+    "BURSTS",
+    "COUPLED",
+    "DEFAULT_DELAY_S",
     "DEFAULT_TOTAL_HZ",
     "DEFAULT_WINDOW_S",
     "FEATURES",
-    "Bank",
+    "LONG_WINDOW_S",
+    "SLOW_REFERENCE_S",
+    "SLOW_WINDOW_S",
     "FeatureDef",
     "FeatureKind",
-    "Smoother",
     "nominal_delay_s",
     "wide_orders",
 ]
 
 DEFAULT_TOTAL_HZ = (1.0, 40.0)
 DEFAULT_WINDOW_S = 1.0
+DEFAULT_DELAY_S = 0.1
 
 Scale = Literal["ln", "linear"]
 
@@ -44,7 +45,7 @@ class FeatureKind:
     name : str
         The word in YAML (``kind:``).
     unit : str
-        ``uV2``, ``uV`` or ``1``.
+        ``uV2``, ``uV``, ``s``, ``1/min`` or ``1``.
     scale : {'ln', 'linear'}
         Scale on which medians and MADs of a baseline are taken.
     needs, may : frozenset of str
@@ -53,8 +54,14 @@ class FeatureKind:
         One sentence.
     formula : str
         The formula.
+    delay : str
+        How far back it speaks of the brain, in words.
     source : str
         Where the definition comes from.
+    parts : frozenset of str
+        Kinds of features that `of` may name, and `n_parts` how many.
+    sites : int
+        How many sites `at` lists; 0 for any number.
     """
 
     name: str
@@ -64,7 +71,11 @@ class FeatureKind:
     may: frozenset[str]
     doc: str
     formula: str
+    delay: str
     source: str = ""
+    parts: frozenset[str] = frozenset()
+    n_parts: int = 0
+    sites: int = 0
 
 
 def _kind(
@@ -75,12 +86,31 @@ def _kind(
     may: str,
     doc: str,
     formula: str,
+    delay: str,
     source: str = "",
+    parts: frozenset[str] = frozenset(),
+    n_parts: int = 0,
+    sites: int = 0,
 ) -> FeatureKind:
     return FeatureKind(
-        name, unit, scale, frozenset(needs.split()), frozenset(may.split()), doc, formula, source
+        name,
+        unit,
+        scale,
+        frozenset(needs.split()),
+        frozenset(may.split()),
+        doc,
+        formula,
+        delay,
+        source,
+        parts,
+        n_parts,
+        sites,
     )
 
+
+_POWERS = frozenset({"power"})
+_ASYMMETRY = frozenset({"log_ratio", "asymmetry_index"})
+_BAND = "smooth delay target fit spatial"
 
 FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
     {
@@ -91,27 +121,43 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "uV2",
                 "ln",
                 "at band",
-                "smooth",
+                _BAND,
                 "Mean square of the rhythm in a band, averaged over the sites.",
                 "P = mean over sites of 2 |z|², z the analytic band signal",
+                "the band filter's: as asked by `delay` when fitted, then measured",
+                "Wiener 1949; Smetanin et al. 2020",
             ),
             _kind(
                 "amplitude",
                 "uV",
                 "ln",
                 "at band",
-                "smooth",
+                _BAND,
                 "Root mean square of the rhythm in a band.",
                 "A = sqrt(P)",
+                "as power",
             ),
             _kind(
                 "relative_power",
                 "1",
                 "ln",
                 "at band",
-                "smooth total",
+                "smooth total delay target fit",
                 "Share of a band's power in the whole spectrum (1-40 Hz unless `total` is given).",
                 "R = P_band / P_total, per site, then averaged over the sites",
+                "that of the band filter",
+            ),
+            _kind(
+                "periodic_power",
+                "uV2",
+                "linear",
+                "at band",
+                "smooth delay fit",
+                "Power above the aperiodic (1/f) background, read off both sides of the band.",
+                "P' = P - integral over the band of the straight log-log line through the mean "
+                "densities of two flanking bands; may be negative",
+                "as power; the flanks share its smoothing",
+                "after Donoghue et al. 2020",
             ),
             _kind(
                 "ratio",
@@ -121,7 +167,10 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "",
                 "One power divided by another, e.g. theta/beta.",
                 "Q = P_1 / P_2; compared with the baseline as ln P_1 - ln P_2",
+                "the longer one of its powers'",
                 "Monastra et al. 1999",
+                _POWERS,
+                2,
             ),
             _kind(
                 "log_ratio",
@@ -131,7 +180,163 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "",
                 "Difference of the logarithms of two powers, e.g. frontal alpha asymmetry.",
                 "A = ln P_1 - ln P_2",
+                "the longer one of its powers'",
                 "Davidson 1998",
+                _POWERS,
+                2,
+            ),
+            _kind(
+                "asymmetry_index",
+                "1",
+                "linear",
+                "of",
+                "",
+                "Difference of two amplitudes over their sum, right before left for asymmetry.",
+                "A = (R - L) / (R + L) with amplitudes R = sqrt(P_1), L = sqrt(P_2)",
+                "the longer one of its powers'",
+                "Baehr et al. 1997",
+                _POWERS,
+                2,
+            ),
+            _kind(
+                "share_above",
+                "1",
+                "linear",
+                "of",
+                "window",
+                "Share of the last clean minute (or `window`) with a value above zero.",
+                "S = n(A > 0) / n over the window's clean points, once half of it is filled",
+                "half the window beyond that of its feature",
+                "Baehr et al. 1997",
+                _ASYMMETRY | {"z"},
+                1,
+            ),
+            _kind(
+                "burst_rate",
+                "1/min",
+                "linear",
+                "of",
+                "window",
+                "Bursts of an amplitude per minute of clean time, over a minute (or `window`).",
+                "R = n / minutes; a burst is 100 ms or more above the baseline's 75th percentile",
+                "half the window beyond that of its amplitude",
+                "Ossadtchi et al. 2017",
+                frozenset({"amplitude"}),
+                1,
+            ),
+            _kind(
+                "burst_duration",
+                "s",
+                "ln",
+                "of",
+                "window",
+                "Mean length of the bursts of an amplitude in the last clean time.",
+                "D = mean time above the baseline's 75th percentile, per burst",
+                "half the window beyond that of its amplitude",
+                "Ossadtchi et al. 2017",
+                frozenset({"amplitude"}),
+                1,
+            ),
+            _kind(
+                "burst_amplitude",
+                "uV",
+                "ln",
+                "of",
+                "window",
+                "Mean amplitude within the bursts of an amplitude in the last clean time.",
+                "A = mean amplitude over the points of bursts",
+                "half the window beyond that of its amplitude",
+                "Ossadtchi et al. 2017",
+                frozenset({"amplitude"}),
+                1,
+            ),
+            *(
+                _kind(
+                    name,
+                    "1",
+                    "linear",
+                    "at band",
+                    "window delay target fit",
+                    doc,
+                    f"C = {formula} - mean of shifted surrogates of the baseline",
+                    "half the window (2 s or 6 cycles unless given) beyond the band filter's",
+                    source,
+                    sites=2,
+                )
+                for name, doc, formula, source in (
+                    (
+                        "coherence",
+                        "Coherence of two sites; volume conduction and a reference raise it.",
+                        "|sum z_a z_b*| / sqrt(sum |z_a|² sum |z_b|²) over the window",
+                        "Nunez et al. 1997",
+                    ),
+                    (
+                        "imaginary_coherence",
+                        "The part of the coherence that no instantaneous mixing explains.",
+                        "|Im sum z_a z_b*| / sqrt(sum |z_a|² sum |z_b|²) over the window",
+                        "Nolte et al. 2004",
+                    ),
+                    (
+                        "plv",
+                        "Phase locking of two sites; volume conduction raises it.",
+                        "|sum exp(j (phi_a - phi_b))| / N over the window",
+                        "Lachaux et al. 1999",
+                    ),
+                    (
+                        "wpli",
+                        "Weighted phase lag index of two sites; deaf to instantaneous mixing.",
+                        "|sum Im z_a z_b*| / sum |Im z_a z_b*| over the window",
+                        "Vinck et al. 2011",
+                    ),
+                    (
+                        "envelope_correlation",
+                        "Correlation of two sites' envelopes.",
+                        "Pearson correlation of |z_a| and |z_b| over the window",
+                        "Bruns et al. 2000",
+                    ),
+                )
+            ),
+            _kind(
+                "slow_potential",
+                "uV",
+                "linear",
+                "at",
+                "window reference",
+                "Slow cortical potential, unfiltered; needs a DC-coupled amplifier.",
+                "S = mean of x over `window` (0.5 s) - mean over the `reference` (2 s) before it, "
+                "averaged over the sites",
+                "half the window",
+                "Strehl et al. 2017",
+            ),
+            _kind(
+                "z",
+                "1",
+                "linear",
+                "of",
+                "",
+                "How many robust standard deviations a feature is from its baseline.",
+                "z = (x - median) / (1.4826 MAD), on ln for powers",
+                "that of its feature",
+                "",
+                frozenset(
+                    {
+                        "power",
+                        "amplitude",
+                        "relative_power",
+                        "periodic_power",
+                        "ratio",
+                        "log_ratio",
+                        "asymmetry_index",
+                        "peak_to_peak",
+                        "slow_potential",
+                        "coherence",
+                        "imaginary_coherence",
+                        "plv",
+                        "wpli",
+                        "envelope_correlation",
+                    }
+                ),
+                1,
             ),
             _kind(
                 "peak_to_peak",
@@ -141,10 +346,17 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "window",
                 "Largest minus smallest value of the conditioned signal in a window.",
                 "max(x) - min(x) over the window, all of it clean; the largest over the sites",
+                "half the window",
             ),
         )
     }
 )
+
+COUPLED = frozenset({"coherence", "imaginary_coherence", "plv", "wpli", "envelope_correlation"})
+BURSTS = frozenset({"burst_rate", "burst_duration", "burst_amplitude"})
+BAND_POWERS = frozenset({"power", "amplitude", "relative_power", "periodic_power"})
+LONG_WINDOW_S = 60.0  # of bursts and shares
+SLOW_WINDOW_S, SLOW_REFERENCE_S = 0.5, 2.0
 
 
 def wide_orders(band_hz: tuple[float, float]) -> tuple[int, int]:
@@ -196,7 +408,29 @@ def _butterworth_delay(order: int, at: float) -> float:
 class FeatureDef:
     """A feature of a protocol, resolved for one stream.
 
-    `sites` are columns of `Conditioned`; `of` are positions of other features.
+    Parameters
+    ----------
+    name, kind : str
+        Of the protocol.
+    sites : tuple of int
+        Columns of `Conditioned`.
+    of : tuple of int
+        Positions of other features.
+    band_hz : tuple of float, optional
+        The band; around the fallback frequency where `iaf` is given and none is known yet.
+    iaf : tuple of float, optional
+        Offsets of both edges from the individual alpha frequency.
+    total_hz, smooth_s, window_s, reference_s
+        Of the kinds that have them.
+    delay_s : float
+        Asked of the fitted filter.
+    target : {'band', 'rhythm'}
+        What the fitted filter estimates.
+    fit : {'session', 'course', 'fixed'}
+        When it is fitted, if at all.
+    spatial : {'', 'laplacian', 'ssd', 'weights'}
+        Spatial filter; `weights` (over `Conditioned` columns, one row per virtual channel) are
+        known beforehand for all but ``ssd``, which may use the columns of `pool`.
     """
 
     name: str
@@ -207,120 +441,11 @@ class FeatureDef:
     total_hz: tuple[float, float] = DEFAULT_TOTAL_HZ
     smooth_s: float | None = None
     window_s: float = DEFAULT_WINDOW_S
-
-
-@dataclass
-class Smoother:
-    """Exponential average of power, bias-corrected from its first clean point.
-
-    ``s ← k s + (1 - k) p``, ``w ← k w + (1 - k)``, value ``s / w`` with
-    ``k = exp(-1 / (T grid))``. Frozen while gated; restarted after a gap longer than T.
-
-    Parameters
-    ----------
-    seconds : float
-        Time constant T.
-    grid_hz : float
-        Grid rate.
-    """
-
-    seconds: float
-    grid_hz: float
-    total: float = 0.0
-    weight: float = 0.0
-    missed: int = 0
-    keep: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.keep = math.exp(-1.0 / (self.seconds * self.grid_hz))
-
-    def step(self, value: float) -> float:
-        """Take one clean value, return the average."""
-        self.missed = 0
-        self.total = self.keep * self.total + (1.0 - self.keep) * value
-        self.weight = self.keep * self.weight + (1.0 - self.keep)
-        return self.total / self.weight
-
-    def skip(self, points: int = 1) -> None:
-        """Pass over gated or missing points."""
-        self.missed += points
-        if self.missed > self.seconds * self.grid_hz:
-            self.total = self.weight = 0.0
-
-
-_Rule = Callable[[list[float]], float]
-
-
-def _ratio(p: Sequence[float]) -> float:
-    return p[0] / p[1] if p[0] > 0.0 and p[1] > 0.0 else math.nan
-
-
-def _log_ratio(p: Sequence[float]) -> float:
-    return math.log(p[0]) - math.log(p[1]) if p[0] > 0.0 and p[1] > 0.0 else math.nan
-
-
-class Bank:
-    """Turn raw estimates at one grid point into the protocol's features.
-
-    Parameters
-    ----------
-    defs : sequence of FeatureDef
-        In the protocol's order; `of` points only to earlier or later power features.
-    grid_hz : float
-        Grid rate.
-    """
-
-    def __init__(self, defs: Sequence[FeatureDef], grid_hz: float) -> None:
-        self.defs = tuple(defs)
-        self._grid_hz = grid_hz
-        # Powers first, combinations after, whatever their order in the file.
-        self._order = [i for i, d in enumerate(self.defs) if not d.of]
-        self._order += [i for i, d in enumerate(self.defs) if d.of]
-        self._smooth = [Smoother(d.smooth_s, grid_hz) if d.smooth_s else None for d in self.defs]
-        # A window is known when all of it is clean.
-        self._window = [
-            max(1, round(d.window_s * grid_hz)) if d.kind == "peak_to_peak" else 1
-            for d in self.defs
-        ]
-        self._open = 0  # clean points in a row
-
-    def step(self, raw: Sequence[float], clean: bool) -> Float:
-        """Return the features at one grid point.
-
-        Parameters
-        ----------
-        raw : sequence of float
-            One unsmoothed estimate per feature (combined features: ignored).
-        clean : bool
-            Whether the point is open. Gated points give NaN and leave every average alone.
-
-        Returns
-        -------
-        ndarray, shape (n_features,)
-        """
-        values = np.full(len(self.defs), np.nan)
-        self._open = self._open + 1 if clean else 0
-        if not clean:
-            for smoother in self._smooth:
-                if smoother is not None:
-                    smoother.skip()
-            return values
-        for i in self._order:
-            d = self.defs[i]
-            if d.of:
-                of = [float(values[j]) for j in d.of]
-                values[i] = _ratio(of) if d.kind == "ratio" else _log_ratio(of)
-                continue
-            value = float(raw[i]) if self._open >= self._window[i] else math.nan
-            smoother = self._smooth[i]
-            if smoother is not None and math.isfinite(value):
-                value = smoother.step(value)
-            values[i] = math.sqrt(value) if d.kind == "amplitude" else value
-        return values
-
-    def gap(self, points: int) -> None:
-        """Grid points are missing altogether."""
-        self._open = 0
-        for smoother in self._smooth:
-            if smoother is not None:
-                smoother.skip(points)
+    reference_s: float = 2.0
+    iaf: tuple[float, float] | None = None
+    delay_s: float = DEFAULT_DELAY_S
+    target: str = "band"
+    fit: str = "fixed"
+    spatial: str = ""
+    weights: tuple[tuple[float, ...], ...] = ()
+    pool: tuple[int, ...] = ()

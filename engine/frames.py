@@ -31,8 +31,10 @@ __all__ = [
     "Input",
     "Phase",
     "PhaseKind",
+    "Prepared",
     "Presented",
     "Quality",
+    "RestBlock",
     "Show",
     "StreamSpec",
     "frozen",
@@ -41,6 +43,10 @@ __all__ = [
 
 Float = NDArray[np.float64]
 Bool = NDArray[np.bool_]
+
+
+_NOTHING: Float = np.zeros(0)
+_NOTHING.flags.writeable = False
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -236,6 +242,10 @@ class FeatureFrame:
         Causes at this grid point, 0 when open.
     metrics : ndarray, shape (n_metrics,)
         What the gates measured (see `engine.gates`), for learning their limits.
+    fixed_uv2 : ndarray, shape (n_features,)
+        Power by the fixed estimator, unsmoothed, for comparison across sessions: at every tenth
+        grid point, for features that are a power or an amplitude; NaN elsewhere. Empty when
+        nothing was fitted.
     """
 
     seq: int
@@ -244,6 +254,54 @@ class FeatureFrame:
     trusted: Bool
     gate: Gate
     metrics: Float
+    fixed_uv2: Float = field(default_factory=lambda: _NOTHING)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RestBlock:
+    """An accepted baseline block, for whatever is fitted to rest.
+
+    Parameters
+    ----------
+    phase : int
+        Index into the plan.
+    name : str
+        Of the block.
+    learn : tuple of str
+        Features whose resting values are learned in it.
+    uses : tuple of str
+        What else it is for (``iaf``).
+    seq : ndarray of int, shape (n_points,)
+        Its grid points, in order.
+    gates : ndarray of int, shape (n_points,)
+        `Gate` bits as they were live.
+    clean : ndarray of bool, shape (n_points,)
+        Which remain by the limits learned from it.
+    """
+
+    phase: int
+    name: str
+    learn: tuple[str, ...]
+    uses: tuple[str, ...]
+    seq: NDArray[np.int64]
+    gates: NDArray[np.int64]
+    clean: Bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What was fitted to rest, seen from outside the signal path.
+
+    Parameters
+    ----------
+    values : tuple of ndarray, shape (n_points, n_features)
+        Per block its features as the fitted estimators read them; NaN is unknown.
+    events : tuple of (str, mapping)
+        What people and the report should know, in order.
+    """
+
+    values: tuple[Float, ...]
+    events: tuple[tuple[str, Mapping[str, Any]], ...]
 
 
 # ---------------------------------------------------------------- decisions
@@ -288,6 +346,7 @@ class Phase:
     needs_clean_s: float = 0.0
     learn: tuple[str, ...] = ()
     block: int = 0  # 1-based number among phases of the same kind
+    uses: tuple[str, ...] = ()  # what else a baseline is recorded for: iaf
 
 
 @dataclass(frozen=True, slots=True)

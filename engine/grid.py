@@ -16,7 +16,7 @@ import numpy as np
 from engine.features import FEATURES
 from engine.frames import Bool, Event, Float, Gate, PhaseKind
 from engine.gates import GateRule, Gates, GateSettings, MotionRule
-from engine.measures import Resting, Rows, own_unit
+from engine.measures import Resting, Rows, Spread, own_unit
 from engine.recording import Recording
 from protocols.model import GateSetting, Protocol
 
@@ -56,6 +56,14 @@ def kind_of(code: int) -> PhaseKind | None:
         return PhaseKind(code)
     except ValueError:
         return None
+
+
+def _spread(n: int, given: Any) -> Spread | None:
+    if not isinstance(given, (list, tuple)) or len(given) != 5:
+        return None
+    known = [number(v) for v in given]
+    five = [v for v in known if v is not None]
+    return Spread(n, *five) if len(five) == 5 else None
 
 
 class Grid:
@@ -107,7 +115,7 @@ class Grid:
             for name, feature in self.protocol.features.items():
                 if feature.kind in FEATURES:
                     scales[name] = FEATURES[feature.kind].scale
-        for event in self.events.get("baseline", ()):
+        for event in self._learning():
             for name, row in mapping(event.data.get("features")).items():
                 if mapping(row).get("scale") in ("ln", "linear"):
                     scales[name] = row["scale"]
@@ -180,14 +188,15 @@ class Grid:
         values, metrics = np.full((n, k), np.nan), np.full((n, m), np.nan)
         trusted = np.zeros((n, k), bool)
         table = self.recording.features
-        if not n or not len(table.values) or len(table.columns) != 4 + k + m:
+        # Version 0.1 recorded no fixed estimates.
+        if not n or not len(table.values) or len(table.columns) not in (4 + k + m, 4 + 2 * k + m):
             return values, trusted, metrics
         own = table.values[:, 1]
         at = np.minimum(np.searchsorted(own, seq), len(own) - 1)
         found = own[at] == seq
         rows = table.values[at[found]]
         values[found] = rows[:, 2 : 2 + k]
-        metrics[found] = rows[:, 4 + k :]
+        metrics[found] = rows[:, 4 + k : 4 + k + m]
         bits = rows[:, 2 + k].astype(np.int64)
         trusted[found] = (bits[:, None] >> np.arange(k)) & 1 > 0
         return values, trusted, metrics
@@ -243,7 +252,7 @@ class Grid:
 
     def _resting(self) -> dict[str, Resting]:
         found: dict[str, Resting] = {}
-        for event in self.events.get("baseline", ()):
+        for event in self._learning():
             block = str(event.data.get("name", ""))
             for name, row in mapping(event.data.get("features")).items():
                 median = number(mapping(row).get("median"))
@@ -253,8 +262,15 @@ class Grid:
                     continue
                 centre, low, high = (own_unit(median + k * mad, scale) for k in (0, -1, 1))
                 n = int(number(row.get("n")) or 0)
-                found[name] = Resting(name, scale, n, median, mad, centre, low, high, block)
+                mean, spread = number(mapping(row).get("mean")), mapping(row).get("spread")
+                found[name] = Resting(
+                    name, scale, n, median, mad, centre, low, high, block, mean, _spread(n, spread)
+                )
         return found
+
+    def _learning(self) -> list[Event]:
+        """Return the events that tell resting values; those read again come last and stand."""
+        return [*self.events.get("baseline", ()), *self.events.get("resting", ())]
 
     def regate(self, rows: slice) -> tuple[Bool, dict[str, float]]:
         """Return the points that the learned limits leave, and the muscle limits (µV).

@@ -130,6 +130,51 @@ def _baseline(d: Mapping[str, Any]) -> tuple[str, str]:
     return "baseline", f"{name}: {clean_s:.0f} of {block_s:.0f} s clean{learned}."
 
 
+def _resting(d: Mapping[str, Any]) -> tuple[str, str]:
+    names = ", ".join(str(n) for n in d.get("features", {}))
+    name = str(d["name"]).replace("_", " ")
+    return "baseline", f"{name}, read again by the fitted filters; learned: {names}."
+
+
+def _iaf(d: Mapping[str, Any]) -> tuple[str, str]:
+    used = f"{float(d['used_hz']):.1f} Hz"
+    if d["source"] == "fallback":
+        why = str(d.get("reason") or "").rstrip(".")
+        return "alpha", (
+            f"No individual alpha frequency was found{f' ({why})' if why else ''}; bands lie "
+            f"around {used} instead."
+        )
+    if d["source"] == "course":
+        return "alpha", f"Individual alpha frequency {used}, from an earlier session of the course."
+    return "alpha", str(d.get("sentence") or f"Individual alpha frequency {used}.")
+
+
+def _fit(d: Mapping[str, Any]) -> tuple[str, str] | None:
+    if d.get("beside"):
+        return None
+    lo, hi = d["band_hz"]
+    name = f"{d['feature']} ({float(lo):.3g}-{float(hi):.3g} Hz)"
+    if d["estimator"] == "fixed":
+        if d["fit"] == "fixed":
+            return None
+        return "filter", f"{name} keeps the fixed filter: {d['reason']}."
+    best, r = d.get("best_lag_s"), d.get("best_r")
+    how = (
+        ""
+        if best is None or r is None
+        else f"; on the baseline it follows the true envelope with r = {float(r):.2f}, "
+        f"{1000 * float(best):.0f} ms late"
+    )
+    return "filter", f"{name} fitted to {float(d['clean_s']):.0f} s of clean rest{how}."
+
+
+def _eog(d: Mapping[str, Any]) -> tuple[str, str]:
+    if d.get("reason"):
+        return "eyes", f"Blinks are not regressed out: {d['reason']}."
+    of = ", ".join(str(e) for e in d["eog"])
+    return "eyes", f"Blinks are regressed out by {of}, fitted to {float(d['blink_s']):.0f} s."
+
+
 def _repeat(d: Mapping[str, Any]) -> tuple[str, str]:
     return "baseline", f"Attempt {d['attempt']} was not enough: {d['reason']}"
 
@@ -211,6 +256,11 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str] | None]] = {
     "phase_end": _end,
     "baseline": _baseline,
     "baseline_repeat": _repeat,
+    "resting": _resting,
+    "iaf": _iaf,
+    "fit": _fit,
+    "references": lambda _: None,
+    "eog_regression": _eog,
     "threshold": _threshold,
     "threshold_change": _threshold_change,
     "hold": _hold,

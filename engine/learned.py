@@ -147,7 +147,8 @@ class _Reader(Grid):
             rate_alone=rates[0],
             rate_joint=rates[1],
             rate_first_threshold=rates[2],
-            features=self._courses(visit.start + np.flatnonzero(use)),
+            features=self._courses(visit.start + np.flatnonzero(use))
+            | (self._rested(name) if kind is PhaseKind.BASELINE and not note else {}),
             muscle=self._muscle(visit, use),
             note=note,
         )
@@ -248,6 +249,17 @@ class _Reader(Grid):
             made = course(x, self.scales[name], self.resting.get(name))
             if made is not None:
                 found[name] = made
+        return found
+
+    def _rested(self, name: str) -> dict[str, Course]:
+        """Return a baseline's features as the fitted estimators read them, as all later blocks."""
+        found: dict[str, Course] = {}
+        for feature in self._watched():
+            rest = self.resting.get(feature)
+            if rest is None or rest.block != name or rest.spread is None or rest.mean is None:
+                continue
+            relative, mean_z = rest.scale == "ln", (rest.mean - rest.median) / rest.mad
+            found[feature] = Course(rest.spread, 0.0, relative, 0.0, mean_z)
         return found
 
     def _muscle(self, visit: slice, use: Bool) -> Muscle:

@@ -69,6 +69,8 @@ class Resting:
     low: float
     high: float
     block: str
+    mean: float | None = None  # on `scale`
+    spread: Spread | None = None  # as the fitted estimators read the block once more
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from engine.bank import Bank, Raw
+from engine.beside import Beside, BesidePoints
 from engine.condition import Conditioned, Conditioner, ConditionSettings
-from engine.estimate import BandPower
-from engine.features import Bank, FeatureDef
+from engine.estimate import Estimator
+from engine.features import BURSTS, COUPLED, FeatureDef
+from engine.fit import FitSettings, Fitted, fit
 from engine.frames import (
     Bool,
     Chunk,
@@ -29,11 +32,21 @@ from engine.frames import (
     Gate,
     Hold,
     Input,
+    PhaseKind,
+    Prepared,
+    RestBlock,
     frozen,
 )
-from engine.gates import GateLimits, Gates, GateSettings
+from engine.gates import GateLimits, GatePoint, Gates, GateSettings
+from engine.kept import Kept
+from engine.wiring import Wiring, demands_of, estimated_columns, fixed_wiring, longest
 
-__all__ = ["Decide", "Decided", "Fold", "FoldSettings", "Point"]
+__all__ = ["Decide", "Decided", "Fold", "FoldSettings", "Point", "Prepare", "Relearn"]
+
+FIXED_EVERY = 10
+"""The fixed estimators are for means over blocks: every tenth grid point is plenty."""
+LEARNING = BURSTS | COUPLED | {"z"}
+_NO_FIXED: Float = frozen(np.zeros(0))
 
 
 class Decided(Protocol):
@@ -57,13 +70,30 @@ class Decide(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FoldSettings:
-    """Everything the signal path needs, resolved for one stream and one protocol."""
+    """Everything the signal path needs, resolved for one stream and one protocol.
+
+    Parameters
+    ----------
+    rate_hz, hop
+        Of the stream.
+    condition, gates, features
+        Settings of the stages.
+    posterior : tuple of int
+        Columns of `Conditioned` from which the individual alpha frequency is read.
+    eog : tuple of int
+        Columns whose blinks are regressed out; empty when that is not asked.
+    course : mapping
+        What an earlier session of the course fitted.
+    """
 
     rate_hz: float
     hop: int
     condition: ConditionSettings
     gates: GateSettings
     features: tuple[FeatureDef, ...]
+    posterior: tuple[int, ...] = ()
+    eog: tuple[int, ...] = ()
+    course: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +105,8 @@ class Point:
     events: tuple[Event, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where a feature's raw number comes from."""
-
-    band: int
-    columns: tuple[int, ...]
-    total: int = -1
-    total_columns: tuple[int, ...] = ()
+Relearn = Callable[[Float], tuple[GateLimits, Bool]]
+Prepare = Callable[[Sequence[RestBlock]], Prepared | None]
 
 
 class Fold:
@@ -93,30 +117,37 @@ class Fold:
     settings : FoldSettings
         The signal path.
     make_decider : callable
-        Given ``relearn`` (baseline metrics to gate limits and a mask), returns the decider.
+        Given ``relearn`` (baseline metrics to gate limits and a mask) and ``prepare`` (accepted
+        baseline blocks to what was fitted to them; None when nothing is), returns the decider.
     """
 
     def __init__(
-        self,
-        settings: FoldSettings,
-        make_decider: Callable[[Callable[[Float], tuple[GateLimits, Bool]]], Decide],
+        self, settings: FoldSettings, make_decider: Callable[[Relearn, Prepare | None], Decide]
     ) -> None:
         self.settings = settings
         self.hop = settings.hop
         self.grid_hz = settings.rate_hz / settings.hop
         self.conditioner = Conditioner(settings.condition)
-        self._bands: list[BandPower] = []
-        self._sources: list[_Source | None] = []
-        self._ranges: dict[int, tuple[list[int], int, list[Float]]] = {}
-        self._resolve()
-        settle = self.conditioner.settle + max((b.settle for b in self._bands), default=0)
+        self.defs = settings.features
+        self.fitted: Fitted | None = None
+        columns = estimated_columns(self.defs, settings.eog)
+        demands = demands_of(self.defs, columns)
+        self.wiring = fixed_wiring(self.defs, demands, columns, settings.rate_hz)
+        self.fixed: Wiring | None = None
+        self._n_taps = longest(self.defs, demands, settings.rate_hz)
+        self.estimator = Estimator(columns, self._n_taps)
+        self.beside = Beside(self.defs, settings.rate_hz, self.hop)
+        self._needs_fit = any(
+            d.fit != "fixed" or d.iaf is not None or d.kind in LEARNING for d in self.defs
+        ) or bool(settings.posterior or settings.eog)
+        settle = self.conditioner.settle + max(self.wiring.settle, self.beside.settle)
         self.gates = Gates(replace(settings.gates, settle=settle))
-        self.bank = Bank(settings.features, self.grid_hz)
-        self.decider = make_decider(self.gates.relearn)
+        self.bank = Bank(self.defs, self.grid_hz)
+        self.kept = Kept(self.hop, len(settings.condition.montage.sites))
+        self.decider = make_decider(self.gates.relearn, self._prepare if self._needs_fit else None)
         self._pending: list[Command | Hold] = []
         self._seq = 0
-        self._hop_max = np.full(len(settings.condition.montage.sites), -np.inf)
-        self._hop_min = np.full(len(settings.condition.montage.sites), np.inf)
+        self._blank: list[Raw] = [math.nan] * len(self.defs)
 
     # -------------------------------------------------------------- facts
 
@@ -131,18 +162,28 @@ class Fold:
         return -(-self._seq // self.hop) * self.hop
 
     def delay_s(self) -> Mapping[str, float]:
-        """Return each feature's estimator delay in seconds (without smoothing)."""
-        out: dict[str, float] = {}
-        for d, source in zip(self.settings.features, self._sources, strict=True):
-            if source is not None and source.band >= 0:
-                out[d.name] = self._bands[source.band].delay_s
-            elif d.kind == "peak_to_peak":
-                out[d.name] = d.window_s / 2.0
-        for d in self.settings.features:
-            if d.of:
-                names = [self.settings.features[i].name for i in d.of]
-                out[d.name] = max(out[n] for n in names)
+        """Return each feature's estimator delay in seconds (without smoothing).
+
+        The fixed filters' group delay; once fitted, what was measured on the baseline.
+        """
+        out: dict[str, float] = dict(self.beside.delay_s())
+        for demand, source in zip(self.wiring.demands, self.wiring.sources, strict=True):
+            name = self.defs[demand.feature].name
+            out[name] = max(out.get(name, 0.0), self.wiring.kernels[source.kernel].delay_s)
+        if self.fitted is not None:
+            out |= self.fitted.delay_s
+        for _ in range(3):  # parts of parts of parts
+            for d in self.defs:
+                if d.of and all(self.defs[i].name in out for i in d.of):
+                    out[d.name] = max(out[self.defs[i].name] for i in d.of)
+        for d in self.defs:
+            if d.kind in COUPLED or d.kind in BURSTS or d.kind == "share_above":
+                out[d.name] = out.get(d.name, 0.0) + d.window_s / 2.0
         return out
+
+    def settle_s(self) -> float:
+        """Return how long after a restart the first trusted value comes."""
+        return self.gates.settle / self.settings.rate_hz
 
     # -------------------------------------------------------------- steps
 
@@ -172,14 +213,11 @@ class Fold:
         before = self.next_grid
         self._seq += gap.missing
         self.conditioner.restart()
-        for band in self._bands:
-            band.restart()
+        self.estimator.restart()
+        self.beside.restart()
+        self.kept.restart()
         self.gates.gap(self._seq)
         self.bank.gap((self.next_grid - before) // self.hop)
-        for _, _, kept in self._ranges.values():
-            kept.clear()
-        self._hop_max[:] = -np.inf
-        self._hop_min[:] = np.inf
 
     def _chunk(self, chunk: Chunk) -> list[Point]:
         if chunk.seq != self._seq:
@@ -215,106 +253,95 @@ class Fold:
 
     def _points(self, c: Conditioned) -> list[Point]:
         seen = self.gates.measure(c)
-        powers = [band.step(c) for band in self._bands]
-        ranges = self._peak_to_peak(c)
+        beside = self.beside.step(c)
+        resets = list(c.resets)
         out = []
-        for g, row in enumerate(c.grid):
-            seq = c.seq + int(row)
-            gate = self.gates.decide(seq, seen, g)
-            raw = [self._raw(i, g, powers, ranges) for i in range(len(self._sources))]
-            values = self.bank.step(raw, gate == Gate.OPEN)
-            frame = FeatureFrame(
-                seq,
-                float(c.t[row]),
-                frozen(values),
-                frozen(np.isfinite(values)),
-                gate,
-                seen.metrics[g],
-            )
+        at = 0
+        for g, row in enumerate(c.grid.tolist()):
+            at = self._take(c, at, row + 1, resets)
+            out.append(self._point(c, g, row, seen, beside))
+        self._take(c, at, len(c.uv), resets)
+        return out
+
+    def _take(self, c: Conditioned, at: int, stop: int, resets: list[tuple[int, Bool]]) -> int:
+        """Give rows `at` to `stop` - 1 to the estimator, each site's past cut where it restarts."""
+        while resets and resets[0][0] < stop:
+            row, sites = resets.pop(0)
+            if row > at:
+                self.estimator.push(c.uv[at:row])
+                self.kept.push(c.uv[at:row])
+                at = row
+            self.estimator.forget(sites)
+            self.kept.begin(sites)
+        if stop > at:
+            self.estimator.push(c.uv[at:stop])
+            self.kept.push(c.uv[at:stop])
+        return stop
+
+    def _point(
+        self, c: Conditioned, g: int, row: int, seen: GatePoint, beside: BesidePoints
+    ) -> Point:
+        seq = c.seq + row
+        gate = self.gates.decide(seq, seen, g)
+        raw = self._blank.copy()
+        wide = beside.fill(g, raw)
+        self.kept.point(seq, raw, wide)
+        self.wiring.read(self.estimator.look(self.wiring.products), raw, wide)
+        values = self.bank.step(raw, gate == Gate.OPEN)
+        frame = FeatureFrame(
+            seq,
+            float(c.t[row]),
+            frozen(values),
+            frozen(np.isfinite(values)),
+            gate,
+            seen.metrics[g],
+            self._fixed_uv2(seq),
+        )
+        due: list[Command | Hold] = []
+        if self._pending:
             due = [i for i in self._pending if i.seq <= seq]
             if due:
                 self._pending = [i for i in self._pending if i.seq > seq]
-            decided = self.decider.step(frame, due)
-            if decided.limits is not None:
-                self.gates.apply(decided.limits)
-            out.append(Point(frame, decided.decision, decided.events))
-        return out
+        decided = self.decider.step(frame, due)
+        if decided.limits is not None:
+            self.gates.apply(decided.limits)
+        if self._needs_fit:
+            d = decided.decision
+            self.kept.decide(d.kind is PhaseKind.BASELINE and not d.held, d.phase)
+        return Point(frame, decided.decision, decided.events)
 
-    # -------------------------------------------------------------- raw numbers
+    def _fixed_uv2(self, seq: int) -> Float:
+        if self.fixed is None:
+            return _NO_FIXED
+        if (seq // self.hop) % FIXED_EVERY:
+            return self._no_fixed
+        seen = self.estimator.look(self.fixed.products)
+        return frozen(self.fixed.powers(seen, len(self.defs)))
 
-    def _resolve(self) -> None:
-        """Find one filter per band, used by every feature that needs it."""
-        wanted: dict[tuple[float, float], list[int]] = {}
-        for d in self.settings.features:
-            if d.band_hz is not None:
-                wanted.setdefault(d.band_hz, []).extend(d.sites)
-                if d.kind == "relative_power":
-                    wanted.setdefault(d.total_hz, []).extend(d.sites)
-        at: dict[tuple[float, float], tuple[int, dict[int, int]]] = {}
-        for band_hz, sites in wanted.items():
-            ordered = tuple(dict.fromkeys(sites))
-            at[band_hz] = (len(self._bands), {s: k for k, s in enumerate(ordered)})
-            self._bands.append(BandPower(band_hz, ordered, self.settings.rate_hz))
-        for i, d in enumerate(self.settings.features):
-            if d.kind == "peak_to_peak":
-                points = max(1, round(d.window_s * self.grid_hz))
-                self._ranges[i] = (list(d.sites), points, [])
-                self._sources.append(_Source(-1, ()))
-                continue
-            if d.band_hz is None:
-                self._sources.append(None)
-                continue
-            band, where = at[d.band_hz]
-            columns = tuple(where[s] for s in d.sites)
-            if d.kind == "relative_power":
-                total, places = at[d.total_hz]
-                self._sources.append(
-                    _Source(band, columns, total, tuple(places[s] for s in d.sites))
-                )
-            else:
-                self._sources.append(_Source(band, columns))
+    # -------------------------------------------------------------- fitting
 
-    def _raw(self, i: int, g: int, powers: list[Float], ranges: Mapping[int, Float]) -> float:
-        source = self._sources[i]
-        if source is None:
-            return math.nan
-        if source.band < 0:
-            return float(ranges[i][g])
-        power = powers[source.band]
-        total = 0.0
-        for k, column in enumerate(source.columns):
-            value = float(power[g, column])
-            if source.total >= 0:
-                whole = float(powers[source.total][g, source.total_columns[k]])
-                value = value / whole if whole > 0.0 else math.nan
-            total += value
-        return total / len(source.columns)
-
-    def _peak_to_peak(self, c: Conditioned) -> Mapping[int, Float]:
-        """Return the range over each peak-to-peak feature's window at the grid points."""
-        if not self._ranges:
-            return {}
-        out = {i: np.empty(len(c.grid)) for i in self._ranges}
-        at = 0
-        for g, row in enumerate([*c.grid, len(c.uv) - 1]):
-            part = c.uv[at : int(row) + 1]
-            if len(part):
-                self._hop_max = np.maximum(self._hop_max, part.max(axis=0))
-                self._hop_min = np.minimum(self._hop_min, part.min(axis=0))
-            at = int(row) + 1
-            if g == len(c.grid):
-                break
-            for i, (sites, points, kept) in self._ranges.items():
-                kept.append(np.concatenate([self._hop_max[sites], self._hop_min[sites]]))
-                del kept[:-points]
-                stacked = np.array(kept)
-                k = len(sites)
-                reach = stacked[:, :k].max(axis=0) - stacked[:, k:].min(axis=0)
-                out[i][g] = reach.max() if len(kept) == points else np.nan
-            self._hop_max = np.full_like(self._hop_max, -np.inf)
-            self._hop_min = np.full_like(self._hop_min, np.inf)
-        return out
-
-    def settle_s(self) -> float:
-        """Return how long after a restart the first trusted value comes."""
-        return self.gates.settle / self.settings.rate_hz
+    def _prepare(self, blocks: Sequence[RestBlock]) -> Prepared | None:
+        """Fit to the accepted baseline; in force from the next grid point on."""
+        if not self._needs_fit or not blocks:
+            return None
+        s = self.settings
+        settings = FitSettings(
+            s.rate_hz,
+            s.hop,
+            s.gates.mains_hz,
+            s.features,
+            self.estimator.columns,
+            s.condition.montage.site_names,
+            s.posterior,
+            s.eog,
+            s.course,
+        )
+        fitted = fit(settings, [self.kept.rest(b) for b in blocks], self._n_taps)
+        self.kept.clear()
+        self.fitted, self.defs = fitted, fitted.defs
+        self.wiring, self.fixed = fitted.wiring, fitted.fixed
+        self._no_fixed = frozen(np.full(len(self.defs), np.nan))
+        self.bank = Bank(self.defs, self.grid_hz, fitted.references)
+        settle = self.conditioner.settle + max(self.wiring.settle, self.beside.settle)
+        self.gates.resettle(settle)
+        return fitted.prepared

@@ -150,6 +150,7 @@ def plan_from(rows: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
             needs_clean_s=float(r["needs_clean_s"]),
             learn=tuple(r["learn"]),
             block=int(r["block"]),
+            uses=tuple(r.get("uses", ())),
         )
         for r in rows
     )
@@ -200,6 +201,8 @@ def replay_recording(
         steps,
         mains_hz=header.get("mains_hz"),
         range_uv=header.get("range_uv"),
+        dc_coupled=header.get("dc_coupled"),
+        course=header.get("course"),
     )
     inputs: Iterable[Input] = recording.inputs_in_order(BLOCK_SAMPLES)
     if other is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.frames import Float
+from engine.frames import Bool, Float
 
 __all__ = ["Ring"]
 
@@ -57,3 +57,8 @@ class Ring:
     def clear(self) -> None:
         """Forget everything."""
         self.filled = 0
+        self._rows[:] = 0.0
+
+    def forget(self, columns: Bool) -> None:
+        """Set the past of some columns to zero, as if they began now."""
+        self._rows[:, columns] = 0.0

@@ -20,7 +20,9 @@ from pydantic_core import PydanticCustomError
 __all__ = [
     "ACCELERATION",
     "BAND",
+    "IAF_RANGE_HZ",
     "MAD",
+    "NOMINAL_IAF_HZ",
     "POWER",
     "RATE",
     "SHARE",
@@ -29,7 +31,9 @@ __all__ = [
     "Kind",
     "band",
     "described",
+    "iaf_band",
     "is_flag",
+    "is_iaf_band",
     "measured",
     "mistake",
     "number",
@@ -231,11 +235,8 @@ def _read_band(value: object) -> tuple[float, float]:
     if not isinstance(value, str):
         raise mistake(f"a band is wanted here, not {described(value)}", _BAND_ALLOWED)
     if "iaf" in value.casefold():
-        raise mistake(
-            f"{shown(value)}: bands around the individual alpha frequency are not available yet "
-            "in format 1",
-            _BAND_ALLOWED,
-        )
+        low_off, high_off = _read_iaf_band(value)
+        return NOMINAL_IAF_HZ + low_off, NOMINAL_IAF_HZ + high_off
     match = _TWO.fullmatch(_normal(value))
     if match is None:
         raise mistake(f"{shown(value)} cannot be read as a band", _BAND_ALLOWED)
@@ -247,7 +248,45 @@ def _read_band(value: object) -> tuple[float, float]:
     return _ordered(float(low_text), float(high_text), str(value))
 
 
-_BAND_ALLOWED = "two frequencies and the unit, for example `8-12 Hz`"
+_BAND_ALLOWED = (
+    "two frequencies and the unit, for example `8-12 Hz`, or around the individual alpha "
+    "frequency, for example `iaf-2 .. iaf+2`"
+)
+NOMINAL_IAF_HZ = 10.0
+"""Stands for an individual alpha frequency as long as none is known."""
+IAF_RANGE_HZ = (7.0, 13.0)
+_IAF_EDGE = r"iaf\s*(?:([+-])\s*(\d{1,2}(?:\.\d{0,6})?))?(?:\s*Hz)?"
+_IAF_BAND = re.compile(rf"{_IAF_EDGE}\s*(?:\.\.|to)\s*{_IAF_EDGE}", re.IGNORECASE)
+
+
+def _read_iaf_band(value: object) -> tuple[float, float]:
+    """Read `iaf-2 .. iaf+2` as offsets in Hz."""
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        low, high = (number(v) for v in value)
+    else:
+        match = _IAF_BAND.fullmatch(_normal(str(value)))
+        if match is None:
+            raise mistake(
+                f"{shown(value)} cannot be read as a band around the individual alpha frequency",
+                "two edges relative to it in Hz: `iaf-2 .. iaf+2`, `iaf .. iaf+2`",
+            )
+        low, high = (
+            float(f"{sign or ''}{size}") if size else 0.0
+            for sign, size in (match.groups()[:2], match.groups()[2:])
+        )
+    if low >= high:
+        raise mistake(f"band {shown(value)} is upside down or empty", "lower edge first")
+    if low < -6.0 or high > 30.0:
+        raise mistake(f"band {shown(value)} is out of range", "from iaf-6 to iaf+30")
+    return low, high
+
+
+iaf_band = (BeforeValidator(lambda v: None if v is None else _read_iaf_band(v)),)
+
+
+def is_iaf_band(value: object) -> bool:
+    """Return whether a band is written around the individual alpha frequency."""
+    return isinstance(value, str) and "iaf" in value.casefold()
 
 
 def _ordered(low: float, high: float, text: str) -> tuple[float, float]:
@@ -261,7 +300,7 @@ def _ordered(low: float, high: float, text: str) -> tuple[float, float]:
 _BAND_SCHEMA: dict[str, Any] = {
     "type": "string",
     "description": f"a band: {_BAND_ALLOWED}",
-    "examples": ["8-12 Hz"],
+    "examples": ["8-12 Hz", "iaf-2 .. iaf+2"],
 }
 band = (BeforeValidator(_read_band), WithJsonSchema(_BAND_SCHEMA))
 

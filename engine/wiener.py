@@ -7,9 +7,9 @@ samples with the least mean square error solves the normal equations::
     R h = p,   R[i, j] = IFFT(S_x)[i - j],   p[k] = IFFT(1[f > 0] S_s(f) exp(-j 2 pi f d))[k]
 
 (Wiener 1949; for brain rhythms compare Smetanin et al. 2020, whose filter is the same without the
-person's own spectrum). R is Toeplitz, so Levinson's recursion solves it in milliseconds. For jointly
-Gaussian signals ``|h x|²`` is, up to a constant, the best estimate of the power that any causal
-method can give.
+person's own spectrum). R is Toeplitz, so Levinson's recursion solves it in milliseconds. For
+jointly Gaussian signals ``|h x|²`` is, up to a constant, the best estimate of the power that any
+causal method can give.
 
 Two targets: ``band``, all that lies in the band (S_s = S_x there); ``rhythm``, what stands out of
 the aperiodic background (S_s = S_x minus a straight log-log line, where positive, in the band and
@@ -39,11 +39,11 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_toeplitz
 from scipy.special import hyp2f1
 
+from engine.features import DEFAULT_DELAY_S
 from engine.frames import Bool, Float, frozen
 
 __all__ = [
-    "DEFAULT_DELAY_S",
-    "MIN_WINDOWS",
+    "MIN_CLEAN_S",
     "Kernel",
     "Spectrum",
     "Target",
@@ -59,12 +59,11 @@ __all__ = [
 Complex = NDArray[np.complex128]
 Target = Literal["band", "rhythm"]
 
-DEFAULT_DELAY_S = 0.1
 WINDOW_S = 2.0  # of the Welch spectrum
-MIN_WINDOWS = 9  # half-overlapping: 10 s of clean signal
+MIN_CLEAN_S = 8.0  # covered by clean windows: from 10 s on a simulated fit no longer gains much
 GRID_S = 8.0  # the spectrum is interpolated to bins of 1/8 Hz, so that no lag wraps around
 FLOOR = 1e-4  # of the band's mean density: a filter must not live on less than any amplifier has
-NARROW_HZ = 3.0
+NARROW_HZ = 4.0  # up to here 2 s of taps gain: theta 0.01 in r, SMR 0.007-0.018, alpha 0.002
 BESIDE_HZ = 1.0
 STANDS_OUT = 2.0  # times the background: less is no rhythm to reject
 
@@ -83,12 +82,15 @@ class Spectrum:
         Sampling rate.
     windows : int
         Clean windows averaged (per channel).
+    clean_s : float
+        Seconds that they cover.
     """
 
     f_hz: Float
     density: Float
     rate_hz: float
     windows: int
+    clean_s: float
 
     def power(self, band_hz: tuple[float, float]) -> float:
         """Return the integral over a band in µV² (trapezoid, exact edges)."""
@@ -108,7 +110,8 @@ def clean_runs(clean: Bool) -> list[tuple[int, int]]:
 def spectrum(uv: Float, clean: Bool, rate_hz: float, window_s: float = WINDOW_S) -> Spectrum:
     """Return Welch's power spectral density of the clean samples (Welch 1967).
 
-    Hann windows, half overlapping, wholly clean, mean removed.
+    Hann windows, wholly clean, mean removed. They overlap by three quarters, so that short clean
+    stretches between two blinks count as well.
 
     Parameters
     ----------
@@ -131,9 +134,10 @@ def spectrum(uv: Float, clean: Bool, rate_hz: float, window_s: float = WINDOW_S)
     n_fft = 2 * n  # twice: lags of a window do not wrap
     taper = np.hanning(n + 1)[:n]
     total = np.zeros(n_fft // 2 + 1)
-    windows = 0
+    windows = covered = 0
     for start, stop in clean_runs(clean):
-        for at in range(start, stop - n + 1, n // 2):
+        for at in range(start, stop - n + 1, n // 4):
+            covered += n if at == start else n // 4
             part = x[at : at + n]
             part = (part - part.mean(axis=0)) * taper[:, None]
             total += (np.abs(np.fft.rfft(part, n_fft, axis=0)) ** 2).mean(axis=1)
@@ -143,12 +147,12 @@ def spectrum(uv: Float, clean: Bool, rate_hz: float, window_s: float = WINDOW_S)
     density[0] /= 2.0
     density[-1] /= 2.0
     f = np.fft.rfftfreq(n_fft, 1.0 / rate_hz)
-    return Spectrum(frozen(f), frozen(density), rate_hz, windows)
+    return Spectrum(frozen(f), frozen(density), rate_hz, windows, covered / rate_hz)
 
 
 def taps_for(band_hz: tuple[float, float]) -> float:
-    """Return the filter length in seconds: 1 s, 2 s for a band of at most 3 Hz."""
-    return 2.0 if band_hz[1] - band_hz[0] <= NARROW_HZ else 1.0
+    """Return the filter length in seconds: 1 s, 2 s for a band of at most 4 Hz."""
+    return 2.0 if band_hz[1] - band_hz[0] <= NARROW_HZ + 1e-9 else 1.0
 
 
 def envelope_correlation(rho2: Float | float) -> Float:
@@ -253,7 +257,9 @@ class WienerProblem:
             if background is None:
                 raise ValueError("a rhythm needs the background to stand out of")
             lo, hi = band_hz
-            excess = np.maximum(density - np.interp(f, found.f_hz, background), 0.0)
+            # A power law has no value at 0 Hz.
+            known = np.where(np.isfinite(background), background, found.density)
+            excess = np.maximum(density - np.interp(f, found.f_hz, known), 0.0)
             wanted = excess * self._edges((max(lo - BESIDE_HZ, lo / 2.0), hi + BESIDE_HZ))
             if float(wanted.sum()) <= 1e-3 * float((density * edges).sum()):
                 raise ValueError("nothing stands out of the background in this band")
@@ -332,9 +338,7 @@ class WienerProblem:
 
     def limit(self, delays_s: Sequence[float]) -> Float:
         """Return the limit curve: the best envelope correlation at each delay."""
-        return envelope_correlation(
-            np.array([self.coherence(self.solve(d), d) for d in delays_s])
-        )
+        return envelope_correlation(np.array([self.coherence(self.solve(d), d) for d in delays_s]))
 
 
 def _toeplitz_times(column: Float, h: Complex) -> Complex:
@@ -369,8 +373,12 @@ def design(
 
 
 def alpha_peak_hz(found: Spectrum, background: Float) -> float | None:
-    """Return where 7-13 Hz stands out most of the background, None where nothing does."""
+    """Return the frequency within 7-13 Hz whose peak stands out most, None where none does."""
+    ratio = found.density / np.where(background > 0.0, background, np.inf)
     inside = (found.f_hz >= 7.0) & (found.f_hz <= 13.0)
-    ratio = found.density[inside] / background[inside]
-    best = int(np.argmax(ratio))
-    return float(found.f_hz[inside][best]) if ratio[best] > STANDS_OUT else None
+    inside[1:-1] &= (ratio[1:-1] >= ratio[:-2]) & (ratio[1:-1] >= ratio[2:])
+    inside &= ratio > STANDS_OUT
+    if not inside.any():
+        return None
+    at = np.flatnonzero(inside)
+    return float(found.f_hz[at[np.argmax(ratio[at])]])

@@ -14,11 +14,12 @@ from typing import Literal
 import numpy as np
 
 from engine.errors import RunError
-from engine.frames import Bool, FeatureFrame, Float, Gate, frozen
+from engine.frames import Bool, FeatureFrame, Float, Gate, Prepared, RestBlock, frozen
 
 __all__ = [
     "Baseline",
     "Collector",
+    "Prepare",
     "Relearn",
     "Scale",
     "Verdict",
@@ -30,6 +31,9 @@ __all__ = [
 ]
 
 Scale = Literal["ln", "linear"]
+
+Prepare = Callable[[Sequence[RestBlock]], Prepared | None]
+"""Accepted baseline blocks to what was fitted to them; None when nothing needs fitting."""
 
 Relearn = Callable[[Float], tuple[object, Bool]]
 """``metrics (n, n_metrics) -> (limits, keep (n,))``: learn the gates' limits, re-gate once."""
@@ -91,6 +95,10 @@ class Baseline:
     def z(self, x: float) -> float:
         """Return the robust z score of `x`, given on the feature's scale."""
         return (x - self.median) / self.mad
+
+    def spread(self) -> tuple[float, ...]:
+        """Return the 5th, 25th, 50th, 75th and 95th percentile in the feature's own unit."""
+        return tuple(float(q) for q in np.quantile(self.values, (0.05, 0.25, 0.5, 0.75, 0.95)))
 
     def summary(self) -> dict[str, float | int | str]:
         """Return the statistics without the values, for events and reports."""
@@ -168,6 +176,8 @@ class Verdict:
         The gates' learned limits; None when refused (a dirty block teaches nothing).
     baselines : mapping of str to Baseline
         Per learned feature; empty when refused.
+    mask : ndarray of bool, shape (total,), or None
+        Which grid points remain clean; None when refused.
     """
 
     reason: str
@@ -177,6 +187,7 @@ class Verdict:
     causes: Mapping[str, int]
     limits: object | None = None
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
+    mask: Bool | None = None
 
     @property
     def accepted(self) -> bool:
@@ -190,13 +201,16 @@ class Collector:
     Parameters
     ----------
     columns : sequence of (str, int, scale)
-        The features to learn: name, index in ``FeatureFrame.values``, scale.
+        The features to learn: name, index in ``FeatureFrame.values``, scale. None in a block that
+        is recorded for something else: it teaches the gates nothing either.
     """
 
-    __slots__ = ("_clean", "_columns", "_gates", "_metrics", "_values", "clean")
+    __slots__ = ("_clean", "_columns", "_gates", "_metrics", "_seq", "_teaches", "_values", "clean")
 
-    def __init__(self, columns: Sequence[tuple[str, int, Scale]]) -> None:
+    def __init__(self, columns: Sequence[tuple[str, int, Scale]], *, teaches: bool = True) -> None:
         self._columns = tuple(columns)
+        self._teaches = teaches
+        self._seq: list[int] = []
         self._values: list[tuple[float, ...]] = []
         self._metrics: list[Float] = []
         self._clean: list[bool] = []
@@ -219,6 +233,7 @@ class Collector:
             good = good and trusted[index] and known(values[index], scale)
         self._values.append(tuple(values[index] for _, index, _ in self._columns))
         self._metrics.append(frame.metrics)
+        self._seq.append(frame.seq)
         self._clean.append(good)
         self._gates.append(gate)
         self.clean += good
@@ -243,6 +258,9 @@ class Collector:
         needed = max(needs, math.ceil(total * _LEAST_SHARE), 1)
         if self.clean < needed:  # re-gating only takes points away
             return self._refused(self.clean, needed, np.array(self._clean, dtype=np.bool_))
+        if not self._teaches:
+            mask = np.array(self._clean, dtype=np.bool_)
+            return Verdict("", self.clean, total, needed, self._causes(mask), mask=mask)
         limits, keep = relearn(np.array(self._metrics, dtype=np.float64))
         if keep.shape != (total,):
             raise ValueError(f"relearn returned {keep.shape} flags for {total} points")
@@ -259,7 +277,21 @@ class Collector:
         except RunError as error:
             reason = f"{error.what} {error.fix}".strip()
             return Verdict(reason, clean, total, needed, self._causes(mask))
-        return Verdict("", clean, total, needed, self._causes(mask), limits, baselines)
+        return Verdict("", clean, total, needed, self._causes(mask), limits, baselines, mask)
+
+    def block(
+        self, phase: int, name: str, learn: tuple[str, ...], uses: tuple[str, ...], mask: Bool
+    ) -> RestBlock:
+        """Return the block for whatever is fitted to it; `mask` is the verdict's."""
+        return RestBlock(
+            phase,
+            name,
+            learn,
+            uses,
+            frozen(np.array(self._seq, dtype=np.int64)),
+            frozen(np.array(self._gates, dtype=np.int64)),
+            frozen(mask),
+        )
 
     def _refused(self, clean: int, needed: int, mask: Bool) -> Verdict:
         causes = self._causes(mask)

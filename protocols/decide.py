@@ -17,15 +17,30 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from engine.errors import InputError, RunError
-from engine.frames import Command, Decision, Event, FeatureFrame, Gate, Hold, Phase, PhaseKind
+from engine.frames import (
+    Command,
+    Decision,
+    Event,
+    FeatureFrame,
+    Float,
+    Gate,
+    Hold,
+    Phase,
+    PhaseKind,
+    RestBlock,
+)
 from protocols.baseline import (
     Baseline,
     Collector,
+    Prepare,
     Relearn,
     Scale,
     Verdict,
     causes_of,
+    describe,
     known,
     points,
     scaled,
@@ -166,6 +181,11 @@ class Decider:
     relearn : callable
         ``metrics (n, n_metrics) -> (limits, keep (n,))``: learns the gates' limits at the end of
         a baseline block and re-gates that block once.
+    prepare : callable, optional
+        Called in PREPARING with the accepted blocks: fits the estimators to them and reads them
+        again; from that every resting value is learned. None: what was read live stands.
+    late : frozenset of str
+        Features that are known only once something is prepared.
 
     Raises
     ------
@@ -183,16 +203,23 @@ class Decider:
         hop: int,
         scales: Mapping[str, Scale],
         relearn: Relearn,
+        prepare: Prepare | None = None,
+        late: frozenset[str] = frozenset(),
     ) -> None:
         self._plan = tuple(plan)
         self._grid_hz = float(grid_hz)
         self._hop = int(hop)
         self._relearn = relearn
+        self._late = late
         self._rules: tuple[Rule, ...] = tuple(protocol.rules)
         self._level = protocol.feedback.level
         self._names = tuple(protocol.features)
         self._scales = {name: scales[name] for name in self._names}
         self._check()
+
+        kinds = [p.kind for p in self._plan]
+        self._prepare = prepare if PhaseKind.PREPARING in kinds else None
+        self._rests: list[RestBlock] = []
 
         columns = {name: i for i, name in enumerate(self._names)}
         self._columns = columns
@@ -550,11 +577,29 @@ class Decider:
             "clean_s": verdict.clean / self._grid_hz,
             "block_s": verdict.total / self._grid_hz,
             "unclean_s": {k: n / self._grid_hz for k, n in verdict.causes.items()},
-            "features": {k: b.summary() for k, b in verdict.baselines.items()},
+            # Provisional while the estimators are not fitted yet: told when they are.
+            "features": {}
+            if self._prepare is not None
+            else {k: b.summary() for k, b in verdict.baselines.items()},
         }
         events.append(Event(frame.t, frame.seq, "baseline", data))
+        if self._collector is not None and self._phase is not None and verdict.mask is not None:
+            phase = self._phase
+            self._rests = [r for r in self._rests if r.phase != phase.index]
+            self._rests.append(
+                self._collector.block(
+                    phase.index, phase.name, phase.learn, phase.uses, verdict.mask
+                )
+            )
+        if self._prepare is None:
+            self._tell_thresholds(verdict.baselines, frame, events)
+        return ""
+
+    def _tell_thresholds(
+        self, learned: Mapping[str, Baseline], frame: FeatureFrame, events: list[Event]
+    ) -> None:
         for i, rule in enumerate(self._rules):
-            if rule.feature in verdict.baselines:
+            if rule.feature in learned:
                 data = {
                     "rule": i,
                     "feature": rule.feature,
@@ -564,7 +609,40 @@ class Decider:
                     "success": rule.threshold.success,
                 }
                 events.append(Event(frame.t, frame.seq, "threshold", data))
-        return ""
+
+    def _refit(self, frame: FeatureFrame, events: list[Event]) -> None:
+        """Have the estimators fitted, and learn every resting value from what they read."""
+        if self._prepare is None or not self._rests:
+            return
+        prepared = self._prepare(tuple(self._rests))
+        if prepared is None:
+            return
+        events += [Event(frame.t, frame.seq, kind, dict(data)) for kind, data in prepared.events]
+        try:
+            for rest, values in zip(self._rests, prepared.values, strict=True):
+                found = {n: self._described(n, values) for n in rest.learn}
+                self._baselines = {**self._baselines, **found}
+                data: dict[str, Any] = {
+                    "name": rest.name,
+                    "features": {
+                        k: {**b.summary(), "spread": b.spread()} for k, b in found.items()
+                    },
+                }
+                if found:
+                    events.append(Event(frame.t, frame.seq, "resting", data))
+            self._learn()
+        except RunError as error:
+            sentence = f"Nothing could be learned from the baseline. {error.what} {error.fix}"
+            events.append(Event(frame.t, frame.seq, "failed", {"sentence": sentence.strip()}))
+            self._failed = True
+            return
+        self._tell_thresholds(self._baselines, frame, events)
+
+    def _described(self, name: str, values: Float) -> Baseline:
+        scale = self._scales[name]
+        own = values[:, self._columns[name]]
+        own = own[np.isfinite(own)]
+        return describe(name, own[own > 0.0] if scale == "ln" else own, scale)
 
     def _in_seconds(self, verdict: Verdict) -> str:
         """Return why a baseline was refused; what is missing is said in seconds."""
@@ -622,9 +700,11 @@ class Decider:
             self._collector = None
             # A block from which nothing is learned is only recorded: neither judged nor repeated,
             # and it teaches the gates nothing (closed eyes set no limits for open ones).
-            if phase.kind is PhaseKind.BASELINE and phase.learn:
+            if phase.kind is PhaseKind.BASELINE and (phase.learn or phase.uses):
+                learn = [n for n in phase.learn if n not in self._late]
                 self._collector = Collector(
-                    [(n, self._columns[n], self._scales[n]) for n in phase.learn]
+                    [(n, self._columns[n], self._scales[n]) for n in learn],
+                    teaches=bool(phase.learn),
                 )
         self._total = self._clean = self._held_n = self._phase_rewards = 0
         self._gated = {}
@@ -646,6 +726,8 @@ class Decider:
             "eyes": phase.eyes,
         }
         events.append(Event(frame.t, frame.seq, "phase_begin", data))
+        if phase.kind is PhaseKind.PREPARING:
+            self._refit(frame, events)
 
     def _end(self, reason: str, frame: FeatureFrame, events: list[Event]) -> None:
         """Close the books of the phase."""

@@ -55,6 +55,7 @@ def _shaped(made: dict[str, Any]) -> None:
     defs = made["$defs"]
     _shape_rules(defs)
     _shape_session(made, defs)
+    defs["Feature"]["properties"].pop("iaf")  # written within `band`
     gate = defs["GateSetting"]["properties"]
     defs["GateSetting"] = {
         "description": "`on`, `off`, or a mapping that says where and how much.",

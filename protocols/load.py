@@ -11,9 +11,10 @@ from typing import Protocol as Shape
 
 from engine.config import Source, parse, read, validate
 from engine.errors import InputError, Problem, YamlError
+from engine.units import IAF_RANGE_HZ
 from protocols.model import NEEDS_CLEAN_S, Edge, Feature, Protocol, Rule, Threshold
 
-__all__ = ["Kind", "Loaded", "library", "load"]
+__all__ = ["Kind", "Loaded", "fits", "library", "load"]
 
 PICTURES = ("orb", "bar", "none")
 SOUNDS = ("chime", "ambience")
@@ -23,7 +24,12 @@ GOOD_RATE_HZ = 250.0
 MUSCLE_FROM_HZ = 20.0  # scalp muscle reaches down to here
 TOTAL_HZ = (1.0, 40.0)  # of relative power, unless given
 FRONTAL = ("fp1", "fp2", "fpz", "af3", "af4", "af7", "af8", "f7", "f8", "f3", "f4", "fz")
-PARAMETERS = ("at", "of", "band", "total", "smooth", "window")
+PARAMETERS = (
+    "at", "of", "band", "total", "smooth", "window", "reference", "delay", "target", "fit",
+    "spatial",
+)  # fmt: skip
+WIDEST = 3.0  # upper over lower edge, for a signal with a phase
+ASYMMETRIES = ("log_ratio", "asymmetry_index")
 
 
 class Kind(Shape):
@@ -36,7 +42,7 @@ class Kind(Shape):
 
     @property
     def unit(self) -> str:
-        """``uV2``, ``uV`` or ``1``."""
+        """``uV2``, ``uV``, ``s``, ``1/min`` or ``1``."""
         ...
 
     @property
@@ -52,6 +58,21 @@ class Kind(Shape):
     @property
     def may(self) -> Collection[str]:
         """YAML keys that may be given."""
+        ...
+
+    @property
+    def parts(self) -> Collection[str]:
+        """Kinds of features that `of` may name."""
+        ...
+
+    @property
+    def n_parts(self) -> int:
+        """How many features `of` names."""
+        ...
+
+    @property
+    def sites(self) -> int:
+        """How many sites `at` lists; 0 for any number."""
         ...
 
 
@@ -196,40 +217,57 @@ class _Check:
                     key=True,
                 )
         if "of" in given and "of" in kind.needs:
-            yield from self._parts(here, feature)
+            yield from self._parts(here, feature, kind)
+        if kind.sites and "at" in given and len(feature.at) != kind.sites:
+            yield at(
+                (*here, "at"),
+                f"`{feature.kind}` is measured between {kind.sites} sites, not {len(feature.at)}",
+                "`at: [F3, P3]`",
+            )
         yield from self._bands(here, feature)
+        yield from self._fit(here, feature)
+        yield from self._spatial(name, here, feature)
 
     @staticmethod
     def _value(feature: Feature, key: str) -> object:
-        names = {"band": "band_hz", "total": "total_hz", "smooth": "smooth_s", "window": "window_s"}
+        names = {
+            "band": "band_hz", "total": "total_hz", "smooth": "smooth_s", "window": "window_s",
+            "reference": "reference_s", "delay": "delay_s",
+        }  # fmt: skip
         value: object = getattr(feature, names.get(key, key))
         return value
 
-    def _parts(self, here: tuple[str, ...], feature: Feature) -> Iterator[Problem]:
+    def _parts(self, here: tuple[str, ...], feature: Feature, kind: Kind) -> Iterator[Problem]:
         at = self.source.problem
-        powers = [n for n, f in self.protocol.features.items() if f.kind == "power"]
-        if len(feature.of) != 2:
+        fitting = [n for n, f in self.protocol.features.items() if f.kind in kind.parts]
+        wanted = " or ".join(sorted(kind.parts)) if len(kind.parts) < 4 else "another kind"
+        if len(feature.of) != kind.n_parts:
+            example = "`of: [numerator, denominator]`" if kind.n_parts == 2 else "`of: [alpha]`"
             yield at(
                 (*here, "of"),
-                f"`of` lists {len(feature.of)} features; `{feature.kind}` is made of two",
-                "`of: [numerator, denominator]`",
+                f"`of` lists {len(feature.of)} features; `{feature.kind}` is made of "
+                f"{'two' if kind.n_parts == 2 else 'one'}",
+                example,
             )
         for i, part in enumerate(feature.of):
             place: tuple[str | int, ...] = (*here, "of", i)
             if part not in self.protocol.features:
-                what, known = _known("feature", part, powers)
+                what, known = _known("feature", part, fitting)
                 yield at(place, what, known)
-            elif part not in powers:
+            elif part not in fitting:
+                made = (
+                    "two features of kind power" if kind.n_parts == 2 else f"one of kind {wanted}"
+                )
                 yield at(
                     place,
-                    f"`{part}` is no power; `{feature.kind}` is made of two features of kind power",
-                    f"powers here: {', '.join(powers) or 'none'}",
+                    f"`{part}` is no {wanted}; `{feature.kind}` is made of {made}",
+                    f"here: {', '.join(fitting) or 'none'}",
                 )
 
     def _bands(self, here: tuple[str, ...], feature: Feature) -> Iterator[Problem]:
         at = self.source.problem
         rate, high_pass = self.protocol.needs.rate_hz, self.protocol.condition.high_pass_hz
-        for key, edges in (("band", feature.band_hz), ("total", feature.total_hz)):
+        for key, edges in (("band", widest_band(feature)), ("total", feature.total_hz)):
             if edges is None:
                 continue
             lowest = TIMES_HIGHEST_EDGE * edges[1]
@@ -253,6 +291,62 @@ class _Check:
                 (*here, "band"),
                 f"the band reaches outside the total of {total[0]:g}-{total[1]:g} Hz",
                 "a share needs its band inside its total",
+            )
+
+    def _fit(self, here: tuple[str, ...], feature: Feature) -> Iterator[Problem]:
+        at, protocol = self.source.problem, self.protocol
+        band = widest_band(feature)
+        if feature.iaf is not None and not any("iaf" in b.uses for b in protocol.baseline):
+            yield at(
+                (*here, "band"),
+                "the band lies around the individual alpha frequency, which no baseline is "
+                "recorded for",
+                "a block `{name: eyes_closed, lasts: 120 s, eyes: closed, for: [iaf]}`",
+            )
+        kind = self.features.get(feature.kind)
+        two_or_flanked = kind is not None and (kind.sites == 2 or feature.kind == "periodic_power")
+        if two_or_flanked and band is not None and band[1] > WIDEST * band[0]:
+            yield at(
+                (*here, "band"),
+                f"{band[0]:g}-{band[1]:g} Hz is too wide for `{feature.kind}`",
+                f"an upper edge of at most {WIDEST:g} times the lower one",
+            )
+        if feature.fit in ("session", "course") and not any(b.learn for b in protocol.baseline):
+            yield at(
+                (*here, "fit"),
+                f"`fit: {feature.fit}` needs a baseline, and no block learns anything",
+                "`fit: fixed`, or `learn:` in a baseline block",
+            )
+        if feature.fit == "fixed":
+            for key, value in (("delay", feature.delay_s), ("target", feature.target)):
+                if value is not None:
+                    yield at(
+                        (*here, key),
+                        f"`{key}` is a property of the fitted filter, but `fit: fixed` is given",
+                        f"leave out `{key}`, or `fit: session`",
+                    )
+
+    def _spatial(self, name: str, here: tuple[str, ...], feature: Feature) -> Iterator[Problem]:
+        at = self.source.problem
+        if not isinstance(feature.spatial, dict):
+            return
+        needed = {c.casefold() for c in self.protocol.needs.channels}
+        for site in feature.spatial:
+            if site.casefold() not in needed:
+                yield at(
+                    (*here, "spatial", site),
+                    f"site {site} is used but not needed by the protocol",
+                    f"`needs: channels` has {', '.join(self.protocol.needs.channels)}",
+                )
+        compared = [
+            n for n, f in self.protocol.features.items() if f.kind in ASYMMETRIES and name in f.of
+        ]
+        sides = {_side(s) for s, w in feature.spatial.items() if w} - {""}
+        if compared and len(sides) > 1:
+            yield at(
+                (*here, "spatial"),
+                f"these weights mix both sides of the head, and `{compared[0]}` compares sides",
+                "weights at sites of one side and the midline",
             )
 
     def _sites(self) -> Iterator[Problem]:
@@ -343,7 +437,7 @@ class _Check:
         kind = self.features.get(self.protocol.features[name].kind)
         if kind is None:
             return
-        unit = "" if kind.unit == "1" else kind.unit
+        unit = "" if kind.unit in ("1", "1/min") else kind.unit
         if asked.unit != unit:
             yield at(
                 (*here, "fixed"),
@@ -434,7 +528,8 @@ def hints(protocol: Protocol) -> Iterator[str]:
             yield f"Success of {success:.0%} for `{rule.feature}` tells the person next to nothing."
     if len(protocol.inhibit) > 2:
         yield "More than two inhibits make joint success rare; one reward and two is the advice."
-    highest = max((f.band_hz[1] for f in protocol.features.values() if f.band_hz), default=0.0)
+    bands = [widest_band(f) for f in protocol.features.values()]
+    highest = max((band[1] for band in bands if band), default=0.0)
     if highest > MUSCLE_FROM_HZ and not protocol.gates.muscle.on:
         yield "The muscle gate is off although a band reaches where muscle shows."
     frontal = [s for s in protocol.sites if s.casefold() in FRONTAL]
@@ -445,8 +540,58 @@ def hints(protocol: Protocol) -> Iterator[str]:
             f"A rate of {protocol.needs.rate_hz:g} Hz is enough by the rule of four times the "
             f"highest edge; {GOOD_RATE_HZ:g} Hz or more shows muscle better."
         )
+    for name, fit in fits(protocol).items():
+        feature = protocol.features[name]
+        if fit == "course" and feature.fit != "course" and feature.band_hz is not None:
+            yield (
+                f"`{name}` is compared with a fixed value, so its filter is fitted once and kept "
+                "for the person's whole course (`fit: course`)."
+            )
+        alpha = feature.band_hz is not None and feature.band_hz[0] < 13 and feature.band_hz[1] > 7
+        seen = [s for s in feature.at if s.casefold() in FRONTAL]
+        if protocol.condition.eog == "regress" and alpha and seen:
+            yield (
+                f"`eog: regress` also takes away part of `{name}`: the electrodes that see the "
+                f"eyes see the alpha of {', '.join(seen)} as well. Gate blinks instead."
+            )
     for name in unused(protocol):
         yield f"`{name}` is measured and recorded, but no rule and no level uses it."
+
+
+def _side(site: str) -> str:
+    """Return ``left``, ``right``, or nothing for the midline and names without a side."""
+    digits = "".join(c for c in site if c.isdigit())
+    return "" if not digits else "left" if int(digits) % 2 else "right"
+
+
+def widest_band(feature: Feature) -> tuple[float, float] | None:
+    """Return the band, or every place where a band around an individual alpha may lie."""
+    if feature.iaf is None:
+        return feature.band_hz
+    return IAF_RANGE_HZ[0] + feature.iaf[0], IAF_RANGE_HZ[1] + feature.iaf[1]
+
+
+def fits(protocol: Protocol) -> dict[str, str]:
+    """Return when every feature's filter is fitted: `session`, `course` or `fixed`.
+
+    By default to each session's baseline; `fixed` where nothing is learned from one. A feature that
+    is compared with a fixed value must read alike in every session: `session` becomes `course`.
+    """
+    learns = any(b.learn for b in protocol.baseline)
+    level = protocol.feedback.level
+    lasting = {r.feature for r in protocol.rules if r.threshold.value is not None}
+    if level.start.fixed is not None or level.end.fixed is not None:
+        lasting.add(level.feature)
+    for _ in range(3):  # parts of parts of parts
+        for name in tuple(lasting):
+            feature = protocol.features.get(name)
+            if feature is not None and feature.kind != "z":
+                lasting.update(feature.of)
+    out: dict[str, str] = {}
+    for name, feature in protocol.features.items():
+        fit = feature.fit or ("session" if learns else "fixed")
+        out[name] = "course" if fit == "session" and name in lasting else fit
+    return out
 
 
 def trained_eyes(protocol: Protocol) -> set[str]:

@@ -8,6 +8,7 @@ the same protocol again.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -24,6 +25,8 @@ from engine.units import (
     VOLTAGE,
     band,
     described,
+    iaf_band,
+    is_iaf_band,
     measured,
     mistake,
     number,
@@ -58,6 +61,8 @@ Duration = Annotated[float, *quantity(TIME, 1.0, 4 * 3600.0)]
 ShortTime = Annotated[float, *quantity(TIME, 0.0, 60.0)]
 Smoothing = Annotated[float, *quantity(TIME, 0.01, 30.0)]
 Window = Annotated[float, *quantity(TIME, 0.05, 10.0)]
+LongWindow = Annotated[float, *quantity(TIME, 0.05, 300.0)]
+Delay = Annotated[float, *quantity(TIME, 0.0, 0.3)]
 Freeze = Annotated[float, *quantity(TIME, 0.1, 10.0)]
 SampleRate = Annotated[float, *quantity(RATE, 1.0, 100_000.0)]
 HighPass = Annotated[float, *quantity(RATE, 0.01, 10.0)]
@@ -72,6 +77,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _BIPOLAR = re.compile(r"bipolar (\S+) (\S+)")
 THRESHOLDS = "`{baseline: percentile, success: 65 %}` or `{fixed: 12 uV2}`"
 EDGES = "`{baseline: median, plus: -1 mad}` or `{fixed: 3 uV2}`"
+SPATIAL = ("laplacian", "ssd")
+USES = ("iaf",)
 REFERENCES = ("as recorded", "average", "mastoids", "ears", "laplacian")
 
 
@@ -101,6 +108,13 @@ def _some(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _used(value: tuple[str, ...]) -> tuple[str, ...]:
+    for one in value:
+        if one not in USES:
+            raise mistake(f"a baseline is not recorded for {shown(one)}", "`for: [iaf]`")
+    return value
+
+
 Name = Annotated[Text, AfterValidator(_named)]
 
 
@@ -125,12 +139,30 @@ class Condition(Strict):
     reference: Annotated[Names, AfterValidator(_references)]
     high_pass_hz: HighPass = Field(default=1.0, alias="high_pass")
     mains: Literal["notch", "leave"] = "notch"
+    eog: Literal["leave", "regress"] = "leave"
+
+
+def _weights(value: Any) -> Any:
+    """Read `laplacian`, `ssd`, or weights by site."""
+    allowed = "`laplacian`, `ssd`, or weights by site: `{C3: 1, F3: -0.25, Cz: -0.25, P3: -0.5}`"
+    if isinstance(value, Mapping):
+        if len(value) < 2:
+            raise mistake("a spatial filter weights at least two sites", allowed, value)
+        return {str(k): number(v) for k, v in value.items()}
+    if value in SPATIAL:
+        return str(value)
+    raise mistake(f"unknown spatial filter {shown(value)}", allowed)
+
+
+Spatial = Annotated[str | dict[str, float], BeforeValidator(_weights)]
 
 
 class Feature(Strict):
-    """One named number: a kind from the registry and its parameters."""
+    """One named number: a kind from the registry and its parameters.
 
-    later: ClassVar[tuple[str, ...]] = ("delay", "fit")
+    A band around the individual alpha frequency is kept twice: `iaf` holds its offsets, `band_hz`
+    where it lies at 10 Hz. `fit` None means the default (see `protocols.load.fits`).
+    """
 
     kind: Text
     at: Names = ()
@@ -138,7 +170,25 @@ class Feature(Strict):
     band_hz: Band | None = Field(default=None, alias="band")
     total_hz: Band | None = Field(default=None, alias="total")
     smooth_s: Smoothing | None = Field(default=None, alias="smooth")
-    window_s: Window | None = Field(default=None, alias="window")
+    window_s: LongWindow | None = Field(default=None, alias="window")
+    reference_s: Window | None = Field(default=None, alias="reference")
+    delay_s: Delay | None = Field(default=None, alias="delay")
+    target: Literal["band", "rhythm"] | None = None
+    fit: Literal["session", "course", "fixed"] | None = None
+    spatial: Spatial | None = None
+    iaf: Annotated[tuple[float, float] | None, *iaf_band] = None
+
+    written: ClassVar[tuple[str, ...]] = (
+        "kind", "at", "of", "band", "total", "smooth", "window", "reference", "delay", "target",
+        "fit", "spatial",
+    )  # fmt: skip
+
+    @classmethod
+    def shape(cls, data: Any) -> Any:
+        """Keep the offsets of a band around the individual alpha frequency."""
+        if isinstance(data, Map) and is_iaf_band(data.get("band")):
+            return data.reshaped({**data, "iaf": data["band"]})
+        return data
 
 
 class GateSetting(Strict):
@@ -226,8 +276,7 @@ class BaselineBlock(Strict):
         alias="needs_clean",
     )
     learn: Names = ()
-
-    later: ClassVar[tuple[str, ...]] = ("for",)
+    uses: Annotated[Names, AfterValidator(_used)] = Field(default=(), alias="for")
 
 
 class Threshold(Strict):
@@ -240,7 +289,7 @@ class Threshold(Strict):
     method: Literal["fixed", "percentile"]
     value: float | None = None
     success: Success | None = None
-    unit: Literal["", "uV", "uV2"] = ""
+    unit: Literal["", "uV", "uV2", "s"] = ""
 
     written: ClassVar[tuple[str, ...]] = ("baseline", "success", "fixed")
 
@@ -277,7 +326,7 @@ def fixed_number(value: Any) -> tuple[float, str]:
     """
     try:
         if isinstance(value, str):
-            return measured(value, (POWER, VOLTAGE))
+            return measured(value, (POWER, VOLTAGE, TIME))
         return number(value), ""
     except PydanticCustomError as error:
         context = error.context or {}
@@ -322,7 +371,7 @@ class Edge(Strict):
 
     fixed: float | None = None
     plus_mad: Mads = 0.0
-    unit: Literal["", "uV", "uV2"] = ""
+    unit: Literal["", "uV", "uV2", "s"] = ""
 
     written: ClassVar[tuple[str, ...]] = ("baseline", "plus", "fixed")
 

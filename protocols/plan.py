@@ -97,8 +97,9 @@ def _baseline(block: BaselineBlock) -> Iterator[Phase]:
         say,
         block.eyes,
         # A block that nothing is learned from need not be clean.
-        block.needs_clean_s if block.learn else 0.0,
+        block.needs_clean_s if block.learn or block.uses else 0.0,
         block.learn,
+        uses=block.uses,
     )
 
 
@@ -136,7 +137,7 @@ def _least(phase: Phase) -> float:
         return 0.0
     if phase.kind is PhaseKind.READY:
         return min(phase.lasts_s, SHORTEST_READY_S)
-    if phase.learn:
+    if phase.learn or phase.uses:
         return BASELINE_MARGIN * _clean(phase, 0.0)
     rest = phase.kind is PhaseKind.REST
     return min(phase.lasts_s, SHORTEST_REST_S if rest else SHORTEST_BLOCK_S)

@@ -63,7 +63,7 @@ def fold(
     )
     made: list[Listener] = []
 
-    def make(relearn: Any) -> Any:
+    def make(relearn: Any, prepare: Any) -> Any:  # noqa: ARG001
         made.append(Listener(relearn))
         return made[0]
 
@@ -240,7 +240,7 @@ def test_one_filter_serves_every_feature_of_its_band() -> None:
         ),
         gates=False,
     )
-    assert len(f._bands) == 1
+    assert len(f.wiring.kernels) == 1
     f.step(chunk(0, 1000))
     a, b, c = listener.frames[-1].values
     assert c**2 == pytest.approx(2.0 * b - a)

@@ -88,7 +88,9 @@ def test_a_header_is_written_before_anything_can_be_lost(tmp_path: Path) -> None
     rec = recorder(tmp_path / "a.xdf", features={"alpha": "uV2"}, metrics=("m",), rules=("alpha",))
     got = read(tmp_path / "a.xdf")
     rec.close()
-    assert got.features.columns == ("t", "seq", "alpha", "trusted", "gate", "gate_m")
+    assert got.features.columns == (
+        *("t", "seq", "alpha", "trusted", "gate", "gate_m", "fixed_alpha"),
+    )
     assert got.codes["features"]["trusted_bits"] == ["alpha"]
     assert got.codes["decisions"]["held_bits"] == list(HELD)
     assert got.codes["decisions"]["gate_bits"]["MUSCLE"] == 4
@@ -372,7 +374,7 @@ def test_rows_carry_unknown_as_nan_and_sets_as_bits() -> None:
     frame = FeatureFrame(
         7, 0.0, np.array([1.0, nan, 3.0]), np.array([True, False, True]), Gate.NAN, np.array([9.0])
     )
-    np.testing.assert_array_equal(feature_row(frame), [7, 1, nan, 3, 5, 64, 9])
+    np.testing.assert_array_equal(feature_row(frame), [7, 1, nan, 3, 5, 64, 9, nan, nan, nan])
 
 
 def test_a_gap_keeps_its_numbers(tmp_path: Path) -> None:

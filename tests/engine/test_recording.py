@@ -148,6 +148,7 @@ def test_everything_comes_back_exactly(whole: Path) -> None:
     assert repr(got.inputs) == repr(INPUTS)  # NaN values compare by their text
     assert got.features.columns == (
         *("t", "seq", "alpha", "faa", "trusted", "gate", "gate_p2p", "gate_slow"),
+        *("fixed_alpha", "fixed_faa"),
     )
     want = [np.r_[frame(k).t, feature_row(frame(k))] for k in range(40)]
     np.testing.assert_array_equal(got.features.values, want)

@@ -276,7 +276,10 @@ def test_baseline_is_the_regated_one(told: Learned, recording: Recording) -> Non
     b = block(told, "Baseline eyes open")
     assert b.clean_s == pytest.approx(event.data["clean_s"], abs=1e-9)
     assert b.note == ""
-    for name, row in event.data["features"].items():
+    assert event.data["features"] == {}  # the fitted filters read the block once more
+    again = next(e for e in recording.events if e.kind == "resting")
+    assert set(again.data["features"]) == {"smr", "theta", "high_beta"}
+    for name, row in again.data["features"].items():
         rest = told.resting[name]
         assert (rest.median, rest.mad, rest.scale) == (row["median"], row["mad"], "ln")
         assert rest.centre == pytest.approx(math.exp(row["median"]))

@@ -1,0 +1,273 @@
+"""From raw estimates at one grid point to the protocol's features.
+
+Powers are smoothed, then combined; logarithms come last. Nothing is repaired with an epsilon: a
+feature that cannot be known is NaN. Gated points give NaN and leave every average alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from engine.aperiodic import PeriodicPower, flanks
+from engine.bursts import BurstNumbers, Bursts
+from engine.coupling import Coupling
+from engine.features import BURSTS, COUPLED, FEATURES, FeatureDef
+from engine.frames import Float
+
+__all__ = ["Bank", "Raw", "Reference", "Smoother"]
+
+Raw = float | tuple[float, ...] | tuple[complex, complex]
+"""One estimate: a power, a potential; three powers (band, both flanks); two band signals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What a feature must know of the baseline: a burst threshold, a floor, a median and a MAD."""
+
+    threshold: float = math.nan
+    floor: float = math.nan
+    median: float = math.nan
+    mad: float = math.nan
+
+    def known(self) -> dict[str, float]:
+        """Return what is known, by name."""
+        all_of = {"threshold": self.threshold, "floor": self.floor}
+        all_of |= {"median": self.median, "mad": self.mad}
+        return {k: v for k, v in all_of.items() if math.isfinite(v)}
+
+
+@dataclass
+class Smoother:
+    """Exponential average of power, bias-corrected from its first clean point.
+
+    ``s ← k s + (1 - k) p``, ``w ← k w + (1 - k)``, value ``s / w`` with
+    ``k = exp(-1 / (T grid))``. Frozen while gated; restarted after a gap longer than T.
+
+    Parameters
+    ----------
+    seconds : float
+        Time constant T.
+    grid_hz : float
+        Grid rate.
+    """
+
+    seconds: float
+    grid_hz: float
+    total: float = 0.0
+    weight: float = 0.0
+    missed: int = 0
+    keep: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.keep = math.exp(-1.0 / (self.seconds * self.grid_hz))
+
+    def step(self, value: float) -> float:
+        """Take one clean value, return the average."""
+        self.missed = 0
+        self.total = self.keep * self.total + (1.0 - self.keep) * value
+        self.weight = self.keep * self.weight + (1.0 - self.keep)
+        return self.total / self.weight
+
+    def skip(self, points: int = 1) -> None:
+        """Pass over gated or missing points."""
+        self.missed += points
+        if self.missed > self.seconds * self.grid_hz:
+            self.total = self.weight = 0.0
+
+
+class _Share:
+    """Share of the last clean points above zero; known when half of the window is filled."""
+
+    def __init__(self, points: int) -> None:
+        self._points = points
+        self._above: deque[bool] = deque()
+        self._n = 0
+
+    def step(self, value: float) -> float:
+        if not math.isfinite(value):
+            return math.nan
+        self._above.append(value > 0.0)
+        self._n += value > 0.0
+        if len(self._above) > self._points:
+            self._n -= self._above.popleft()
+        n = len(self._above)
+        return self._n / n if 2 * n >= self._points else math.nan
+
+
+def _ratio(p: Sequence[float]) -> float:
+    return p[0] / p[1] if p[0] > 0.0 and p[1] > 0.0 else math.nan
+
+
+def _log_ratio(p: Sequence[float]) -> float:
+    return math.log(p[0]) - math.log(p[1]) if p[0] > 0.0 and p[1] > 0.0 else math.nan
+
+
+def _asymmetry_index(p: Sequence[float]) -> float:
+    if not (p[0] >= 0.0 and p[1] >= 0.0 and p[0] + p[1] > 0.0):
+        return math.nan
+    right, left = math.sqrt(p[0]), math.sqrt(p[1])
+    return (right - left) / (right + left)
+
+
+_COMBINED = {"ratio": _ratio, "log_ratio": _log_ratio, "asymmetry_index": _asymmetry_index}
+_DEPTH = {"z": 2, "share_above": 3}
+_NUMBER = {
+    "burst_rate": "rate_per_min",
+    "burst_duration": "duration_s",
+    "burst_amplitude": "amplitude_uv",
+}
+
+
+class Bank:
+    """Turn raw estimates at one grid point into the protocol's features.
+
+    Parameters
+    ----------
+    defs : sequence of FeatureDef
+        In the protocol's order; `of` points only to features that are no deeper.
+    grid_hz : float
+        Grid rate.
+    references : mapping of str to Reference, optional
+        What was learned of the baseline, by feature; what needs it is NaN before.
+    """
+
+    def __init__(
+        self,
+        defs: Sequence[FeatureDef],
+        grid_hz: float,
+        references: Mapping[str, Reference] | None = None,
+    ) -> None:
+        self.defs = tuple(defs)
+        self._grid_hz = grid_hz
+        self._references = dict(references or {})
+        # Powers first, combinations after, whatever their order in the file.
+        depth = [_DEPTH.get(d.kind, 1 if d.of else 0) for d in self.defs]
+        self._order = sorted(range(len(self.defs)), key=lambda i: depth[i])
+        self._plain = [i for i in self._order if self.defs[i].kind in ("power", "amplitude")]
+        self._rest = [i for i in self._order if i not in self._plain]
+        # The flanks of a periodic power are smoothed as the band is.
+        self._smooth = [
+            tuple(
+                Smoother(d.smooth_s, grid_hz) for _ in range(3 if d.kind == "periodic_power" else 1)
+            )
+            if d.smooth_s
+            else ()
+            for d in self.defs
+        ]
+        self._periodic = {
+            i: PeriodicPower(d.band_hz, *flanks(d.band_hz))
+            for i, d in enumerate(self.defs)
+            if d.kind == "periodic_power" and d.band_hz is not None
+        }
+        # A window is known when all of it is clean.
+        self._window = [
+            max(1, round(d.window_s * grid_hz)) if d.kind == "peak_to_peak" else 1
+            for d in self.defs
+        ]
+        self._coupling: dict[int, Coupling] = {}
+        self._bursts: dict[tuple[int, float], Bursts] = {}
+        self._share: dict[int, _Share] = {}
+        for i, d in enumerate(self.defs):
+            points = max(2, round(d.window_s * grid_hz))
+            known = self._references.get(d.name, Reference())
+            if d.kind in COUPLED:
+                floor = known.floor if math.isfinite(known.floor) else 0.0
+                self._coupling[i] = Coupling(d.kind, points, floor)
+            elif d.kind in BURSTS and math.isfinite(known.threshold):
+                key = (d.of[0], d.window_s)
+                if key not in self._bursts:
+                    self._bursts[key] = Bursts(known.threshold, d.window_s, grid_hz)
+            elif d.kind == "share_above":
+                self._share[i] = _Share(points)
+        self._open = 0  # clean points in a row
+
+    def step(self, raw: Sequence[Raw], clean: bool) -> Float:
+        """Return the features at one grid point.
+
+        Parameters
+        ----------
+        raw : sequence
+            One unsmoothed estimate per feature (combined features: ignored).
+        clean : bool
+            Whether the point is open. Gated points give NaN and leave every average alone.
+
+        Returns
+        -------
+        ndarray, shape (n_features,)
+        """
+        values = np.full(len(self.defs), np.nan)
+        if not clean:
+            self._open = 0
+            self._skip(1)
+            return values
+        self._open += 1
+        for i in self._plain:
+            value = float(raw[i])  # type: ignore[arg-type]
+            if self._smooth[i] and value == value:
+                value = self._smooth[i][0].step(value)
+            values[i] = math.sqrt(value) if self.defs[i].kind == "amplitude" else value
+        if self._rest:
+            self._others(raw, values)
+        return values
+
+    def _others(self, raw: Sequence[Raw], values: Float) -> None:
+        bursts: dict[tuple[int, float], BurstNumbers] = {}
+        for i in self._rest:
+            d = self.defs[i]
+            kind = d.kind
+            if kind in _COMBINED:
+                values[i] = _COMBINED[kind]([float(values[j]) for j in d.of])
+            elif kind in COUPLED:
+                a, b = raw[i]  # type: ignore[misc]
+                values[i] = self._coupling[i].step(a, b)
+            elif kind in BURSTS:
+                key = (d.of[0], d.window_s)
+                if key in self._bursts and key not in bursts:
+                    bursts[key] = self._bursts[key].step(float(values[d.of[0]]))
+                if key in bursts:
+                    values[i] = getattr(bursts[key], _NUMBER[kind])
+            elif kind == "z":
+                values[i] = self._z(d, float(values[d.of[0]]))
+            elif kind == "share_above":
+                values[i] = self._share[i].step(float(values[d.of[0]]))
+            elif kind == "periodic_power":
+                values[i] = self._above_slope(i, raw[i])  # type: ignore[arg-type]
+            else:
+                value = float(raw[i]) if self._open >= self._window[i] else math.nan  # type: ignore[arg-type]
+                if self._smooth[i] and math.isfinite(value):
+                    value = self._smooth[i][0].step(value)
+                values[i] = value
+
+    def _z(self, d: FeatureDef, value: float) -> float:
+        known = self._references.get(d.name, Reference())
+        if FEATURES[self.defs[d.of[0]].kind].scale == "ln":
+            value = math.log(value) if value > 0.0 else math.nan
+        return (value - known.median) / known.mad
+
+    def _above_slope(self, i: int, powers: tuple[float, float, float]) -> float:
+        if not all(map(math.isfinite, powers)):
+            return math.nan
+        if self._smooth[i]:
+            powers = tuple(  # type: ignore[assignment]
+                s.step(p) for s, p in zip(self._smooth[i], powers, strict=True)
+            )
+        return self._periodic[i].step(*powers)
+
+    def gap(self, points: int) -> None:
+        """Grid points are missing altogether."""
+        self._open = 0
+        self._skip(points)
+
+    def _skip(self, points: int) -> None:
+        for smoothers in self._smooth:
+            for smoother in smoothers:
+                smoother.skip(points)
+        for coupling in self._coupling.values():
+            coupling.skip(points)
+        for bursts in self._bursts.values():
+            bursts.skip(points)
