@@ -151,7 +151,10 @@ class Pops:
         on: bool,
         asked: list[tuple[int, int, float]],
     ) -> None:
-        """Add the pops of one block; `asked` are (start, stop, site + size in µV / 10 000)."""
+        """Add the pops of one block; `asked` are (start, stop, site + size in µV / 10 000).
+
+        The truth is the number of the site, counted from 1.
+        """
         pops = []
         for start, stop, u in self._when.during(i, on=on):
             # One number says which site, which way and how much.
@@ -165,7 +168,7 @@ class Pops:
             after = (i - start) / self._rate_hz
             inside = (i >= start) & (i < stop)
             eeg[inside, site] += uv * np.exp(-after[inside] / POP_TAU_S)
-            truth[inside & (after < POP_TRUTH_S)] = 1.0
+            truth[inside & (after < POP_TRUTH_S)] = site + 1.0
 
 
 class Moves:

@@ -390,7 +390,8 @@ class Gates:
         """Return how far the acceleration's magnitude went from its resting value, g."""
         grid = c.grid
         high, self._hop_high = _per_hop(np.maximum, c.motion_g, grid, self._hop_high, -np.inf)
-        low, self._hop_low = _per_hop(np.minimum, c.motion_g, grid, self._hop_low, np.inf)
+        known = np.where(c.motion_g > 0.0, c.motion_g, np.inf)
+        low, self._hop_low = _per_hop(np.minimum, known, grid, self._hop_low, np.inf)
         out = np.zeros((len(grid), 1))
         for g, row in enumerate(grid.tolist()):
             size = c.motion_g[row : row + 1]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.signal import sosfreqz
+from scipy.signal import butter, sosfilt, sosfreqz
 
+from engine.auxiliary import Accelerometer, Eyes
 from engine.condition import Conditioned, Conditioner, ConditionSettings, condition_settings
 from engine.frames import Channel, Float, Quality, StreamSpec
 from engine.reference import Montage, choose_montage
@@ -243,6 +244,129 @@ def test_a_burst_of_steps_cannot_teach_that_steps_are_normal() -> None:
     step = bits(run(conditioner(), x), Quality.STEP)
     assert step[10::10, 1].all()
     assert not step[:, [0, 2]].any()
+
+
+def pop(x: Float, row: int, uv: float, tau_s: float = np.inf) -> Float:
+    out = x.copy()
+    after = np.arange(len(x) - row) / RATE_HZ
+    out[row:, 1] += uv * np.exp(-after / tau_s)
+    return out
+
+
+@pytest.mark.parametrize("uv", [100.0, -250.0, 900.0])
+@pytest.mark.parametrize("tau_s", [np.inf, 0.3])
+def test_a_jump_that_stays_restarts_its_site_60_ms_later(uv: float, tau_s: float) -> None:
+    c = run(conditioner(), pop(noise(8.0, sd=4.0), 1000, uv, tau_s))
+    assert np.flatnonzero(bits(c, Quality.STEP)).tolist() == [1000 * 3 + 1]
+    assert [row for row, _ in c.resets] == [0, 1000 + 15 - 1]
+    assert c.resets[1][1].tolist() == [False, True, False]
+    assert np.abs(c.uv[1014:1030, 1]).max() < 60.0 + (0.0 if tau_s == np.inf else 0.1 * abs(uv))
+
+
+@pytest.mark.parametrize("samples", [1, 4])
+def test_a_jump_that_goes_back_is_flagged_and_restarts_nothing(samples: int) -> None:
+    x = noise(8.0, sd=4.0)
+    x[1000 : 1000 + samples, 1] += 150.0
+    c = run(conditioner(), x)
+    assert np.flatnonzero(bits(c, Quality.STEP)[:, 1]).tolist() == [1000, 1000 + samples]
+    assert [row for row, _ in c.resets] == [0]
+
+
+def test_a_huge_jump_waits_for_nothing_even_while_another_is_looked_at() -> None:
+    x = pop(pop(noise(8.0, sd=4.0), 1000, 120.0), 1005, 5000.0)
+    c = run(conditioner(), x)
+    assert [row for row, _ in c.resets] == [0, 1005]
+    assert np.abs(c.uv[1005:, 1]).max() < 60.0
+
+
+def test_muscle_is_no_train_of_steps() -> None:
+    x = noise(12.0, sd=4.0)
+    rng = np.random.default_rng(7)
+    emg = sosfilt(butter(2, (25, 110), "bandpass", fs=RATE_HZ, output="sos"), rng.normal(size=1000))
+    x[1500:2500, 0] += 80.0 * emg / emg.std() * np.minimum(1.0, np.hanning(1000) * 10.0)
+    c = run(conditioner(), x)
+    assert bits(c, Quality.STEP)[:, 0].sum() > 100
+    assert [row for row, _ in c.resets] == [0]
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 60), min_size=40, max_size=120))
+def test_a_jump_is_looked_at_across_any_slicing(sizes: list[int]) -> None:
+    x = pop(pop(pop(noise(8.0, sd=4.0), 500, 200.0, 0.2), 1000, -300.0), 1010, 90.0)
+    x[1300, 0] += 100.0
+    whole, sliced = run(conditioner(), x), run(conditioner(), x, sizes)
+    assert np.array_equal(whole.uv, sliced.uv)
+    assert [r for r, _ in whole.resets] == [r for r, _ in sliced.resets]
+    assert len(whole.resets) > 2
+
+
+# ---------------------------------------------------------------- eyes and motion, carried along
+
+
+def carrying() -> Conditioner:
+    eyes = (Eyes("C3-C4", 0, 1), Eyes("Cz", 2))
+    settings = ConditionSettings(
+        RATE_HZ, HOP, montage(), 1.0, None, eyes=eyes, accelerometer=Accelerometer((3, 4, 5), 0.5)
+    )
+    return Conditioner(settings)
+
+
+def with_sensor(seconds: float = 4.0) -> Float:
+    rng = np.random.default_rng(3)
+    g = rng.normal([0.0, 0.0, 2.0], 0.01, (round(seconds * RATE_HZ), 3))
+    return np.column_stack([noise(seconds), g])
+
+
+def carried(x: Float, sizes: list[int] | None = None) -> list[Float]:
+    c = carrying()
+    t = np.arange(len(x)) / RATE_HZ
+    parts = [c.step(a, t[a:b], x[a:b]) for a, b in cut(len(x), c.beat, sizes)]
+    return [
+        np.concatenate([getattr(p, name) for p in parts])
+        for name in ("eyes_uv", "eyes_flags", "motion_g")
+    ]
+
+
+def test_eyes_and_motion_come_as_recorded() -> None:
+    x = with_sensor() + np.array([1e5, -1e5, 300.0, 0.0, 0.0, 0.0])
+    eyes, flags, motion = carried(x)
+    assert np.array_equal(eyes, np.column_stack([x[:, 0] - x[:, 1], x[:, 2]]))
+    assert not flags.any()
+    assert np.allclose(motion[:, 0], 0.5 * np.linalg.norm(x[:, 3:], axis=1))
+
+
+def test_what_is_no_number_stays_out_of_eyes_and_motion() -> None:
+    x = with_sensor()
+    x[300:303, 1] = np.nan
+    x[:10, 4] = np.nan
+    x[400, 3] = np.inf
+    x[500, 3:] = 0.0
+    x[600, 5] = 1e300
+    eyes, flags, motion = carried(x)
+    assert np.isfinite(eyes).all()
+    assert np.isfinite(motion).all()
+    assert (flags[:, 0] & int(Quality.NAN) != 0).nonzero()[0].tolist() == [300, 301, 302]
+    assert not flags[:, 1].any()
+    assert not motion[:10].any()
+    assert motion[400] == motion[399]
+    assert motion[500] == motion[499]
+    assert motion[600] == pytest.approx(100.0, rel=1e-3)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 300), max_size=30))
+def test_eyes_and_motion_are_the_same_in_any_slicing(sizes: list[int]) -> None:
+    x = with_sensor()
+    x[90:130, 3:] = np.nan
+    for one, two in zip(carried(x), carried(x, sizes), strict=True):
+        assert np.array_equal(one, two)
+
+
+def test_a_stream_without_them_carries_nothing() -> None:
+    c = conditioner()
+    out = c.step(0, np.arange(10.0), noise(0.04))
+    assert out.eyes_uv.shape == (10, 0)
+    assert out.motion_g.shape == (10, 0)
 
 
 # ---------------------------------------------------------------- marked, and the reference

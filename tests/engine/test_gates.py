@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.signal import butter, iirnotch, sosfilt, sosfilt_zi, tf2sos
 
+from engine.auxiliary import Accelerometer, Eyes
 from engine.condition import Conditioner, ConditionSettings
 from engine.estimate import analytic_sos
 from engine.frames import Float, Gate
@@ -16,11 +17,13 @@ from engine.gates import (
     AMPLITUDE_EYES_CLOSED_UV,
     AMPLITUDE_UV,
     BLINK_UV,
+    MUSCLE_ROBUST_SD,
     MUSCLE_UV,
     GateLimits,
     GateRule,
     Gates,
     GateSettings,
+    MotionRule,
 )
 from engine.reference import Montage
 
@@ -38,18 +41,27 @@ class Chain:
     eyes_closed: bool = False
     rules: dict[str, GateRule] = field(default_factory=dict)
     needed: tuple[int, ...] = (CZ,)
+    eyes: tuple[Eyes, ...] = ()
+    accelerometer: Accelerometer | None = None
+    motion: MotionRule | None = None
 
     def __post_init__(self) -> None:
         hop = max(1, round(self.rate_hz / 50))
         montage = Montage(
             (0, 1, 2, 3), SITES, (True,) * 4, (0, 1, 2, 3), "as recorded", ((),) * 4
         )  # fmt: skip
-        self.conditioner = Conditioner(ConditionSettings(self.rate_hz, hop, montage, 1.0, None))
+        self.conditioner = Conditioner(
+            ConditionSettings(
+                self.rate_hz, hop, montage, 1.0, None,
+                eyes=self.eyes, accelerometer=self.accelerometer,
+            )
+        )  # fmt: skip
         default = {
             "amplitude": GateRule(True, (CZ,)),
             "blink": GateRule(True, (FP1, FP2)),
             "muscle": GateRule(True, (CZ,)),
             "step": GateRule(True, (CZ,)),
+            "saccade": GateRule(True, tuple(range(len(self.eyes)))),
         }
         self.gates = Gates(
             GateSettings(
@@ -60,6 +72,8 @@ class Chain:
                 mains_hz=self.mains_hz,
                 eyes_closed=self.eyes_closed,
                 site_names=SITES,
+                eye_names=tuple(e.name for e in self.eyes),
+                motion=self.motion or MotionRule(),
             )
         )
         self.seq = 0
@@ -229,6 +243,188 @@ def test_what_is_off_never_closes() -> None:
     assert seen == Gate.WARMUP  # filters start anew at a step all the same
 
 
+def test_a_jump_that_does_not_stay_closes_for_half_a_second_and_restarts_nothing() -> None:
+    x = quiet(12.0)
+    x[1500, CZ] += 120.0
+    chain = Chain().run(x)
+    step = chain.closed(Gate.STEP)
+    assert step[0] == pytest.approx(6.0)
+    assert step[-1] == pytest.approx(6.52, abs=0.021)
+    assert chain.closed(Gate.WARMUP).max() < 3.0
+
+
+def test_a_jump_that_stays_closes_at_once_and_restarts_the_filters() -> None:
+    x = quiet(14.0)
+    x[1500:, CZ] += 150.0
+    chain = Chain().run(x)
+    step, warm = chain.closed(Gate.STEP), chain.closed(Gate.WARMUP)
+    assert step[0] == pytest.approx(6.0)
+    assert step[-1] == pytest.approx(7.06, abs=0.04)
+    assert warm[warm > 3.0][0] == pytest.approx(6.06, abs=0.03)
+    closed = chain.closed(Gate.STEP | Gate.WARMUP)
+    assert np.diff(closed[closed > 5.0]).max() < 0.03
+
+
+def test_a_tense_jaw_is_muscle_and_restarts_nothing() -> None:
+    x = quiet(12.0)
+    rng = np.random.default_rng(3)
+    emg = sosfilt(butter(2, (30, 110), "bandpass", fs=RATE_HZ, output="sos"), rng.normal(size=500))
+    x[1500:2000, CZ] += 60.0 * emg / emg.std() * np.minimum(1.0, np.hanning(500) * 6.0)
+    chain = Chain().run(x)
+    assert chain.closed(Gate.STEP).size
+    assert chain.closed(Gate.WARMUP).max() < 3.0
+    muscle = chain.closed(Gate.MUSCLE)
+    assert 6.0 < muscle[0] < 6.4
+    assert 8.3 < muscle[-1] < 8.8
+
+
+# ---------------------------------------------------------------- sideways looks
+
+
+ACROSS = (Eyes("Fp1-Fp2", FP1, FP2),)
+
+
+def look(x: Float, at_s: float, uv: float, flank_s: float = 0.04) -> Float:
+    """Move the eyes and leave them there: half of `uv` up at Fp1, half of it down at Fp2."""
+    out = x.copy()
+    t = np.arange(len(x)) / RATE_HZ
+    eye = uv * np.clip((t - at_s) / flank_s, 0.0, 1.0)
+    out[:, FP1] += eye / 2
+    out[:, FP2] -= eye / 2
+    return out
+
+
+@pytest.mark.parametrize("uv", [80.0, -80.0, 300.0])
+def test_a_look_is_seen_within_150_ms_and_freezes_300_ms(uv: float) -> None:
+    chain = Chain(eyes=ACROSS, rules={"blink": GateRule(False, ())}).run(look(quiet(10.0), 5.0, uv))
+    closed = chain.closed(Gate.SACCADE)
+    assert 5.0 < closed[0] <= 5.15
+    assert 5.3 + 0.1 < closed[-1] < 5.3 + 0.25
+    assert np.diff(closed).max() < 0.03
+
+
+def test_golden_saccade_is_the_step_between_two_means() -> None:
+    x = look(quiet(3.0, sd=1.0), 1.5, 90.0)
+    chain = Chain(eyes=ACROSS).run(x)
+    trace = x[:, FP1] - x[:, FP2]
+    grid = np.arange(0, len(x), HOP)
+    means = [
+        abs(trace[g - 24 : g + 1].mean() - trace[g - 49 : g - 24].mean()) for g in grid[grid >= 49]
+    ]
+    assert np.allclose(chain.metric("saccade_Fp1-Fp2")[grid >= 49], means)
+    assert max(means) > 0.9 * 90.0
+
+
+def test_a_symmetrical_blink_and_alpha_are_no_look() -> None:
+    x = blink(quiet(10.0), 5.0, uv=300.0)
+    t = np.arange(len(x)) / RATE_HZ
+    x[:, FP1] += 60.0 * np.sin(2 * np.pi * 10.0 * t)
+    assert not Chain(eyes=ACROSS).run(x).closed(Gate.SACCADE).size
+
+
+def test_a_restless_trace_is_judged_by_its_own_norm() -> None:
+    """Slow noise that goes beyond 40 µV all the time says nothing; a look far beyond it does."""
+    rng = np.random.default_rng(2)
+    slow = sosfilt(butter(2, 4.0, fs=RATE_HZ, output="sos"), rng.normal(size=5000))
+    x = quiet(20.0, sd=2.0)
+    x[:, FP1] += 30.0 * slow / slow.std()
+    chain = Chain(eyes=ACROSS).run(look(x, 15.0, 400.0))
+    assert (np.abs(chain.closed(Gate.SACCADE) - 15.2) < 0.5).sum() > 10
+    before = chain.closed(Gate.SACCADE)
+    assert ((before > 2.0) & (before < 15.0)).sum() < 0.05 * 13 * GRID_HZ
+    raw = np.abs(x[50:3750, FP1] - x[:3700, FP1])
+    assert (raw > 40.0).mean() > 0.1
+
+
+def test_a_given_limit_of_looks_is_used_and_none_is_learned() -> None:
+    rules = {"saccade": GateRule(True, (0,), limit_uv=200.0, after_s=1.0)}
+    chain = Chain(eyes=ACROSS, rules=rules).run(look(look(quiet(10.0), 5.0, 150.0), 7.0, 300.0))
+    closed = chain.closed(Gate.SACCADE)
+    assert 7.0 < closed[0] < 7.15
+    assert closed[-1] > 8.0
+    data = np.column_stack([baseline(), np.full(3000, 30.0)])
+    assert Chain(eyes=ACROSS).gates.relearn(data)[0].limits[4] == 40.0
+
+
+@pytest.mark.parametrize("how", ["flat", "nan", "rail"])
+def test_where_a_trace_is_broken_no_look_is_asked_for(how: str) -> None:
+    x = broken(quiet(14.0), FP1, how)
+    closed = Chain(eyes=ACROSS).run(look(x, 5.0, 100.0)).closed(Gate.SACCADE)
+    # What the break itself looked like may have closed it until it was known to be one.
+    assert not ((closed > 5.0) & (closed < 5.9)).any() or how == "nan"
+    marked = Chain(eyes=ACROSS)
+    marked.conditioner.mark_bad("Fp2")
+    assert not marked.run(look(quiet(8.0), 5.0, 200.0)).closed(Gate.SACCADE).size
+
+
+# ---------------------------------------------------------------- motion
+
+
+def moving(x: Float, at_s: float, size_g: float, scale: float = 1.0) -> Float:
+    """Add three columns of an accelerometer: gravity, and one second of nodding."""
+    t = np.arange(len(x)) / RATE_HZ
+    nod = (t >= at_s) & (t < at_s + 1.0)
+    g = np.tile([0.1, 0.6, 0.79], (len(x), 1))
+    g += 0.003 * np.random.default_rng(1).normal(size=g.shape)
+    g[:, 2] += size_g * nod * np.sin(2 * np.pi * 3.0 * (t - at_s))
+    return np.column_stack([x, scale * g])
+
+
+def motion_chain(**changes: float) -> Chain:
+    return Chain(accelerometer=Accelerometer((4, 5, 6), 1.0), motion=MotionRule(True, **changes))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5, 9.81])
+def test_a_nod_closes_while_it_lasts_and_half_a_second_after(scale: float) -> None:
+    chain = motion_chain().run(moving(quiet(12.0), 6.0, 0.4, scale))
+    closed = chain.closed(Gate.MOTION)
+    assert 6.0 < closed[0] < 6.1
+    assert 7.4 < closed[-1] < 7.6
+    assert np.diff(closed).max() < 0.03
+    assert chain.gates.metric_names[-1] == "motion_g"
+    assert 0.25 < chain.metric("motion_g").max() < 0.4
+
+
+def test_a_small_nod_and_turning_the_head_slowly_close_nothing() -> None:
+    assert not motion_chain().run(moving(quiet(12.0), 6.0, 0.08)).closed(Gate.MOTION).size
+    t = np.arange(3000) / RATE_HZ
+    turned = np.column_stack([np.sin(t / 3.0), np.cos(t / 3.0), 0.0 * t])
+    x = np.column_stack([quiet(12.0), turned])
+    assert not motion_chain().run(x).closed(Gate.MOTION).size
+
+
+def test_limit_and_freeze_of_motion_are_used() -> None:
+    chain = motion_chain(limit_g=0.05, after_s=2.0).run(moving(quiet(12.0), 6.0, 0.08))
+    closed = chain.closed(Gate.MOTION)
+    assert 6.0 < closed[0] < 6.3
+    assert closed[-1] > 8.5
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf, 0.0])
+def test_readings_that_are_missing_are_no_motion(what: float) -> None:
+    """Sensors that are slower than the EEG send zeros between their readings; others send NaN."""
+    x = moving(quiet(12.0), 6.0, 0.4)
+    x[:40, 4:] = what
+    x[np.arange(len(x)) % 10 != 0, 4:] = what
+    closed = motion_chain().run(x).closed(Gate.MOTION)
+    assert 6.0 < closed[0] < 6.1
+    assert 7.4 < closed[-1] < 7.6
+
+
+def test_a_sensor_that_never_reads_closes_nothing() -> None:
+    x = np.column_stack([quiet(6.0), np.zeros((1500, 3))])
+    chain = motion_chain().run(x)
+    assert not chain.closed(Gate.MOTION).size
+    assert np.isfinite(np.array(chain.metrics)).all()
+
+
+def test_the_first_reading_of_a_sensor_is_not_its_rest() -> None:
+    x = moving(quiet(12.0), 8.0, 0.0)
+    x[0, 4:] *= 0.5
+    closed = motion_chain().run(x).closed(Gate.MOTION)
+    assert not (closed > 1.0).any()
+
+
 # ---------------------------------------------------------------- broken channels
 
 
@@ -309,8 +505,23 @@ def test_learned_limits_have_floors_and_muscle_has_none() -> None:
     limits, keep = Chain().gates.relearn(baseline())
     assert limits.learned
     assert limits.limits[:3].tolist() == [100.0, 75.0, 75.0]
-    assert limits.limits[3] == pytest.approx(robust(baseline(), 4.0)[3])
+    assert limits.limits[3] == pytest.approx(robust(baseline(), MUSCLE_ROBUST_SD)[3])
     assert keep.mean() > 0.95
+
+
+def test_more_sites_have_wider_limits_of_muscle() -> None:
+    """So that all of them together close for nothing about as often as one."""
+    data = baseline()[:, [0, 1, 2, 3, 3, 3, 3]]
+    chain = Chain(rules={"muscle": GateRule(True, (CZ, FP1, FP2, PZ))})
+    limits, _ = chain.gates.relearn(data)
+    assert limits.limits[3:] == pytest.approx([robust(baseline(), MUSCLE_ROBUST_SD + 1.0)[3]] * 4)
+
+
+def test_a_tense_baseline_does_not_teach_that_tension_is_rest() -> None:
+    data = baseline()
+    data[:, 3] += 9.0 + np.random.default_rng(1).uniform(-2.0, 2.0, len(data))
+    assert robust(data, MUSCLE_ROBUST_SD)[3] > MUSCLE_UV
+    assert Chain().gates.relearn(data)[0].limits[3] == MUSCLE_UV
 
 
 def test_a_person_whose_rest_is_larger_gets_larger_limits() -> None:
@@ -329,7 +540,7 @@ def test_blinks_during_the_baseline_teach_no_wider_limits(share: float) -> None:
         data[start : start + round(share * 250), 1:3] = 130.0
     limits, keep = Chain().gates.relearn(data)
     assert limits.limits[:3].tolist() == [100.0, 75.0, 75.0]
-    assert limits.limits[3] == pytest.approx(robust(baseline(), 4.0)[3], rel=0.05)
+    assert limits.limits[3] == pytest.approx(robust(baseline(), MUSCLE_ROBUST_SD)[3], rel=0.05)
     assert not keep[(data[:, 1] == 130.0)].any()
 
 

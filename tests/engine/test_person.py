@@ -258,7 +258,8 @@ def test_a_pop_is_one_jump_of_one_electrode() -> None:
     at = col("C4")
     assert difference[0, at] == pytest.approx(-250.0)
     assert difference[75, at] == pytest.approx(-250.0 / np.e, rel=1e-6)
-    assert difference[:, col("truth_pop")].sum() == 25
+    assert np.unique(difference[:, col("truth_pop")]).tolist() == [0, 1 + at]
+    assert (difference[:, col("truth_pop")] > 0).sum() == 25
     assert not np.delete(difference, [at, col("truth_pop")], axis=1).any()
 
 
@@ -268,6 +269,7 @@ def test_pops_come_at_every_site_and_both_ways() -> None:
     calm = Person(128.0, seed=4, blinks=False, jaw=False).read(n)
     starts = np.flatnonzero(np.diff(pops[:, col("truth_pop")]) > 0) + 1
     jumps = (pops - calm)[starts, EEG]
+    assert np.array_equal(np.abs(jumps).argmax(axis=1) + 1, pops[starts, col("truth_pop")])
     size = jumps[np.arange(len(starts)), np.abs(jumps).argmax(axis=1)]
     assert 30 < len(starts) < 80
     assert 140 < np.abs(size).min() < np.abs(size).max() < 401
