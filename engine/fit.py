@@ -329,7 +329,7 @@ class _Fitting:
             )
             row = np.zeros(len(columns))
             if isinstance(found, Ssd):
-                row[:] = found.component
+                row[:] = found.denoised
                 told.append({
                     "site": name,
                     "ratio": float(found.ratios[0]),

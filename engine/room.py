@@ -134,6 +134,12 @@ class StreamChoice(Strict):
     rate_hz: Annotated[float, *quantity(RATE, 1.0, 100_000.0)] | None = Field(
         default=None, alias="rate"
     )
+    coupling: Literal["ac", "dc"] | None = None
+
+    @property
+    def dc_coupled(self) -> bool | None:
+        """Whether the amplifier passes slow potentials; None when the room does not say."""
+        return None if self.coupling is None else self.coupling == "dc"
 
     @classmethod
     def shape(cls, data: Any) -> Any:

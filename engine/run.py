@@ -27,6 +27,7 @@ from engine import screening
 from engine.acquire import LslSource, MarkerSource, resolve
 from engine.assemble import Assembly, assemble, feature_units
 from engine.clock import LslClock, now, wall
+from engine.course import course_path, is_course, read_course, write_course
 from engine.errors import InputError, RunError
 from engine.features import FEATURES
 from engine.folder import check_client, check_folder, claim, free_gb, session_path
@@ -156,12 +157,16 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
     configure_lsl(room.lsl)
     say(f"Looking for the stream {room.stream.name or room.stream.source_id or 'of type EEG'} ...")
     spec = resolve(room.stream, options.find_s)
+    kept = course_path(folder, options.client, loaded.protocol)
+    course = read_course(kept, loaded.protocol, spec.rate_hz) if is_course(loaded.protocol) else {}
     assembly = assemble(
         spec,
         loaded.protocol,
         plan,
         mains_hz=float(room.mains_hz),
         range_uv=room.stream.range_uv,
+        dc_coupled=room.stream.dc_coupled,
+        course=course,
     )
     if free_gb(folder) < room.record.keep_free_gb:
         raise InputError(
@@ -179,6 +184,10 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
         )
     say(outcome.sentence)
     say(f"Recording: {path}")
+    fitted = assembly.fold.fitted
+    if fitted is not None and fitted.course and not course and not _is_test(options, room):
+        write_course(kept, loaded.protocol, fitted, path)
+        say(f"Course:    {kept} (its filters are kept for this client's next sessions)")
     report: Path | None = None
     try:
         from engine.report import write_report  # matplotlib: seconds, and not while live
@@ -379,6 +388,8 @@ def _header(
         "feature_units": feature_units(loaded.protocol),
         "mains_hz": float(room.mains_hz),
         "range_uv": room.stream.range_uv,
+        "dc_coupled": room.stream.dc_coupled,
+        "course": assembly.fold.settings.course,
         "grid_hz": spec.grid_hz,
         "hop": spec.hop,
         "seeds": {},

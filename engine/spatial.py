@@ -42,7 +42,6 @@ __all__ = [
     "Ssd",
     "across",
     "eog_regression",
-    "eog_warning",
     "given",
     "hemisphere",
     "laplacian",
@@ -77,8 +76,6 @@ MIN_SHARE = 0.5  # of the site's band power, by all that stands out together
 
 MIN_BLINK_S = 4.0  # about ten blinks
 MAX_CONDITION = 100.0  # EOG channels more alike than this cannot be told apart
-EOG_TAKES_HZ = (7.0, 13.0)
-_FRONTAL = ("Fp", "AF", "F", "FC", "FT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -683,28 +680,3 @@ def without_eog(weights: Float, coefficients: Float, eog_at: Sequence[int]) -> F
     for row, at in zip(coefficients, eog_at, strict=True):
         out[at] -= float(row @ weights)
     return frozen(out)
-
-
-def eog_warning(site: str, band_hz: tuple[float, float]) -> str | None:
-    """Return what to tell a user who corrects for eyes and trains alpha in front, else None.
-
-    The figures are those of `benchmarks.spatial`: fitted to the blinks of two people with eyes
-    open (EEGBCI), tried on their alpha with eyes closed.
-
-    Parameters
-    ----------
-    site : str
-        Where the feature is read.
-    band_hz : tuple of float
-        Its band; only one that overlaps 7-13 Hz is warned about.
-    """
-    parts = _parts(site)
-    lo, hi = band_hz
-    if parts is None or parts[0] not in _FRONTAL or hi <= EOG_TAKES_HZ[0] or lo >= EOG_TAKES_HZ[1]:
-        return None
-    return (
-        f"EOG regression takes alpha away with the blinks: the electrodes at the eyes see {site}'s "
-        "alpha too (in two people measured, F3, Fz and F4 kept 62-75 % of its amplitude), and "
-        "what is taken from the left and from the right is the same; for alpha at a frontal site "
-        "leave it off and let the blink gate hold the feedback"
-    )

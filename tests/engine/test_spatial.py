@@ -19,7 +19,6 @@ from engine.spatial import (
     Ssd,
     across,
     eog_regression,
-    eog_warning,
     given,
     hemisphere,
     laplacian,
@@ -377,14 +376,3 @@ def test_blinks_of_the_synthetic_person_go() -> None:
     assert one_sided(w, SITES, "left")
     pz = without_eog(np.eye(len(SITES))[SITES.index("Pz")], found.coefficients, eog_at)
     assert pz[SITES.index("Fp1")] == pytest.approx(0.0, abs=0.1)
-
-
-def test_alpha_in_front_is_warned_about() -> None:
-    said = eog_warning("F3", (8.0, 12.0))
-    assert said is not None
-    assert "F3" in said
-    assert eog_warning("AFz", (9.0, 11.0)) is not None
-    assert eog_warning("Fz", (4.0, 7.0)) is None
-    assert eog_warning("Fz", (15.0, 25.0)) is None
-    assert eog_warning("Pz", (8.0, 12.0)) is None
-    assert eog_warning("ch1", (8.0, 12.0)) is None
