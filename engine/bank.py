@@ -81,16 +81,28 @@ class Smoother:
 
 
 class _Share:
-    """Share of the last clean points above zero; known when half of the window is filled."""
+    """Share of the last clean points above zero; known when half of the window is filled.
+
+    A pause longer than the window empties it, as everywhere here.
+    """
 
     def __init__(self, points: int) -> None:
         self._points = points
         self._above: deque[bool] = deque()
         self._n = 0
+        self._missed = 0
+
+    def skip(self, points: int = 1) -> None:
+        self._missed += points
+        if self._missed > self._points:
+            self._above.clear()
+            self._n = 0
 
     def step(self, value: float) -> float:
         if not math.isfinite(value):
+            self.skip()
             return math.nan
+        self._missed = 0
         self._above.append(value > 0.0)
         self._n += value > 0.0
         if len(self._above) > self._points:
@@ -271,3 +283,5 @@ class Bank:
             coupling.skip(points)
         for bursts in self._bursts.values():
             bursts.skip(points)
+        for share in self._share.values():
+            share.skip(points)
