@@ -16,7 +16,7 @@ from engine.errors import MontageError
 from engine.features import FEATURES
 from engine.frames import Phase, StreamSpec
 from engine.gates import MUSCLE_MIN_RATE_HZ, GateRule, GateSettings, MotionRule
-from engine.iaf import POSTERIOR
+from engine.iaf import FALLBACK_HZ, POSTERIOR
 from engine.montage import find_site
 from engine.pipeline import Fold, FoldSettings, Prepare, Relearn
 from engine.reference import Montage, choose_montage
@@ -224,11 +224,15 @@ def assemble(
         return made[0]
 
     fold = Fold(settings, make)
-    if settings.posterior and len(settings.posterior) < LEAST_POSTERIOR:
-        warnings.append(
-            f"{len(settings.posterior)} posterior sites: the individual alpha frequency will be "
-            "uncertain"
-        )
+    if any("iaf" in block.uses for block in protocol.baseline):
+        n = len(settings.posterior)
+        if n == 0:
+            warnings.append(
+                f"none of {', '.join(POSTERIOR)} is in the stream: no individual alpha frequency, "
+                f"{FALLBACK_HZ:g} Hz is taken instead"
+            )
+        elif n < LEAST_POSTERIOR:
+            warnings.append(f"{n} posterior sites: the individual alpha frequency is uncertain")
     return Assembly(fold, made[0], montage, protocol.feedback.level.feature, tuple(warnings))
 
 
@@ -237,12 +241,6 @@ def _posterior(protocol: Protocol, montage: Montage) -> tuple[int, ...]:
     if not any("iaf" in block.uses for block in protocol.baseline):
         return ()
     at = tuple(k for k, name in enumerate(montage.site_names) if name in POSTERIOR)
-    if not at:
-        raise MontageError(
-            f"{protocol.name} measures the individual alpha frequency, and the stream has none of "
-            f"{', '.join(POSTERIOR)}",
-            "a cap with at least one of these sites, or a protocol with fixed bands",
-        )
     return at
 
 

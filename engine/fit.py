@@ -222,7 +222,7 @@ class _Fitting:
         if not used and not relative:
             return
         found: Iaf | None = None
-        if used and known is None:
+        if used and known is None and self.s.posterior:
             at = list(self.s.posterior)
             names = [self.s.site_names[i] for i in at]
             found = pooled(
@@ -235,6 +235,8 @@ class _Fitting:
         else:
             hz, source = FALLBACK_HZ, "fallback"
         data: dict[str, Any] = {"used_hz": hz, "source": source}
+        if used and not self.s.posterior:
+            data["reason"] = "no posterior site in the stream"
         if found is not None:
             data |= {**found.summary(), "sites": [self.s.site_names[i] for i in self.s.posterior]}
         self.iaf_hz: float | None = None if source == "fallback" else hz

@@ -26,6 +26,7 @@ from engine.estimate import (
 )
 from engine.features import COUPLED, FeatureDef
 from engine.frames import Float, frozen
+from engine.units import IAF_RANGE_HZ
 from engine.wiener import Kernel, taps_for
 
 __all__ = [
@@ -108,10 +109,24 @@ def longest(defs: Sequence[FeatureDef], demands: Sequence[Demand], rate_hz: floa
     longest = 1
     for demand in demands:
         d = defs[demand.feature]
-        longest = max(longest, len(fixed_kernel(demand.band_hz, rate_hz).taps))
-        if d.fit != "fixed":
-            longest = max(longest, round(taps_for(demand.band_hz) * rate_hz))
+        bands = [demand.band_hz]
+        if d.iaf is not None:  # the band will move, and its flanks with it
+            bands += [b for hz in IAF_RANGE_HZ if (b := _moved(demand, d, hz)) is not None]
+        for band in bands:
+            longest = max(longest, len(fixed_kernel(band, rate_hz).taps))
+            if d.fit != "fixed":
+                longest = max(longest, round(taps_for(band) * rate_hz))
     return longest
+
+
+def _moved(demand: Demand, d: FeatureDef, iaf_hz: float) -> tuple[float, float] | None:
+    """Return a demand's band when the individual alpha frequency lies at `iaf_hz`."""
+    assert d.iaf is not None
+    band = (iaf_hz + d.iaf[0], iaf_hz + d.iaf[1])
+    if not demand.beside:
+        return band
+    low, high = flanks(band)
+    return max(low, high, key=lambda f: -(f[1] - f[0]))  # the narrower one rings longer
 
 
 class Wiring:

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Protocol as Shape
 
+from engine.aperiodic import flanks
 from engine.config import Source, parse, read, validate
 from engine.errors import InputError, Problem, YamlError
 from engine.units import IAF_RANGE_HZ
@@ -311,6 +312,11 @@ class _Check:
                 f"{band[0]:g}-{band[1]:g} Hz is too wide for `{feature.kind}`",
                 f"an upper edge of at most {WIDEST:g} times the lower one",
             )
+        if feature.kind == "periodic_power" and band is not None:
+            try:
+                flanks(band)
+            except InputError as error:
+                yield at((*here, "band"), error.what, error.fix)
         if feature.fit in ("session", "course") and not any(b.learn for b in protocol.baseline):
             yield at(
                 (*here, "fit"),

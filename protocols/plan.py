@@ -128,7 +128,9 @@ def _numbered(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
 
 
 def _clean(phase: Phase, scale: float) -> float:
-    return min(phase.needs_clean_s, max(SHORTEST_CLEAN_S, scale * phase.needs_clean_s))
+    # What nothing is learned from (an alpha frequency) may fail in a shortened session.
+    least = SHORTEST_CLEAN_S if phase.learn else 0.0
+    return min(phase.needs_clean_s, max(least, scale * phase.needs_clean_s))
 
 
 def _least(phase: Phase) -> float:
@@ -137,7 +139,7 @@ def _least(phase: Phase) -> float:
         return 0.0
     if phase.kind is PhaseKind.READY:
         return min(phase.lasts_s, SHORTEST_READY_S)
-    if phase.learn or phase.uses:
+    if phase.learn:
         return BASELINE_MARGIN * _clean(phase, 0.0)
     rest = phase.kind is PhaseKind.REST
     return min(phase.lasts_s, SHORTEST_REST_S if rest else SHORTEST_BLOCK_S)

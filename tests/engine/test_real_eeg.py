@@ -46,7 +46,7 @@ def changed(name: str, sites: tuple[str, ...], **update: Any) -> Protocol:
     """Return a copy of a library protocol for other sites, as recorded, unsmoothed."""
     p = load(name, FEATURES).protocol
     features = {
-        n: f if f.of else f.model_copy(update={"at": sites, "smooth_s": None, **update})
+        n: f if f.of else f.model_copy(update={"at": sites, "smooth_s": None, "iaf": None, **update})
         for n, f in p.features.items()
     }
     muscle = p.gates.muscle.model_copy(update={"at": None})

@@ -86,7 +86,7 @@ def test_what_can_pause_it() -> None:
 
 def test_how_long_it_lasts() -> None:
     lasts = _section("faa", "How long it lasts")
-    assert lasts.startswith("28 min 40 s")
+    assert lasts.startswith("30 min 45 s")
     assert "6 x training with feedback, 3 min, eyes open" in lasts
     assert "must contain 1 min of clean signal" in lasts
     short = _section("faa", "How long it lasts", plan=expand(LIBRARY["faa"], 60.0))

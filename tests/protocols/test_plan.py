@@ -54,8 +54,8 @@ def test_phases_carry_what_the_protocol_says() -> None:
 
 
 def test_total_is_the_sum_of_the_blocks() -> None:
-    # 120 + 6 x (180 + 30) + 180 + 120, and 8 lead-ins of 5 s
-    assert total_s(expand(LIBRARY["faa"])) == 120 + 6 * 210 + 180 + 120 + 8 * 5
+    # 2 x 120 + 6 x (180 + 30) + 180 + 120, and 9 lead-ins of 5 s
+    assert total_s(expand(LIBRARY["faa"])) == 2 * 120 + 6 * 210 + 180 + 120 + 9 * 5
 
 
 def test_eyes_follow_the_baseline_that_learns_the_reward() -> None:
@@ -66,10 +66,13 @@ def test_eyes_follow_the_baseline_that_learns_the_reward() -> None:
 
 
 def test_a_baseline_that_teaches_nothing_need_not_be_clean() -> None:
-    block = LIBRARY["faa"].baseline[0].model_copy(update={"learn": (), "name": "rest_eo"})
-    plan = expand(_edited("faa", baseline=(block, *LIBRARY["faa"].baseline)))
-    first, second = (p for p in plan if p.kind is PhaseKind.BASELINE)
+    alpha, rest = LIBRARY["faa"].baseline
+    block = rest.model_copy(update={"learn": (), "name": "rest_eo"})
+    plan = expand(_edited("faa", baseline=(block, alpha, rest)))
+    first, iaf, second = (p for p in plan if p.kind is PhaseKind.BASELINE)
     assert (first.needs_clean_s, second.needs_clean_s) == (0.0, 60.0)
+    # An alpha frequency needs clean signal as well, though nothing is learned from it.
+    assert (iaf.needs_clean_s, iaf.uses, iaf.learn) == (60.0, ("iaf",), ())
     kinds = [p.kind for p in plan]
     assert kinds.count(PhaseKind.PREPARING) == 1
     assert kinds.index(PhaseKind.PREPARING) == second.index + 1
