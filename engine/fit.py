@@ -166,6 +166,8 @@ class _Answer:
     event: dict[str, Any]
     problem: WienerProblem | None = None
     spectrum: Spectrum | None = None
+    reject_hz: float | None = None
+    spatial: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 class _Fitting:
@@ -239,7 +241,10 @@ class _Fitting:
             data["reason"] = "no posterior site in the stream"
         if found is not None:
             data |= {**found.summary(), "sites": [self.s.site_names[i] for i in self.s.posterior]}
-        self.iaf_hz: float | None = None if source == "fallback" else hz
+        # A course that began without alpha stays where it began, and has no peak to keep out.
+        guessed = source == "fallback" or bool(self.s.course.get("iaf_fallback"))
+        self.iaf_hz: float | None = None if guessed else hz
+        self.used_hz = hz
         self.events.append(("iaf", data))
         moved = []
         for d in self.defs:
@@ -249,6 +254,12 @@ class _Fitting:
         self.defs = tuple(moved)
 
     iaf_hz: float | None = None
+    used_hz: float | None = None
+
+    def _stored(self, d: FeatureDef) -> Mapping[str, Any] | None:
+        """Return what an earlier session of the course fitted for a feature."""
+        stored = self.s.course.get(d.name) if d.fit == "course" else None
+        return stored if isinstance(stored, Mapping) else None
 
     # ------------------------------------------------------------ one demand
 
@@ -318,8 +329,13 @@ class _Fitting:
         allowed[pool] = True
         rows = []
         told: list[dict[str, Any]] = []
+        known = (self._stored(d) or {}).get("spatial", {})
         for site in d.sites:
             name = self.s.site_names[site]
+            if name in known:
+                rows.append(self._of_course(known[name]))
+                told.append({"site": name, "source": "course", "weights": dict(known[name])})
+                continue
             found: Ssd | NotPossible = ssd(
                 rest.uv[:, list(columns)],
                 rest.clean,
@@ -346,6 +362,13 @@ class _Fitting:
         event["spatial"] = told
         return np.array(rows)
 
+    def _of_course(self, weights: Mapping[str, float]) -> Float:
+        """Return the weights of an earlier session, by site, over the estimator's columns."""
+        row = np.zeros(len(self.s.columns))
+        for site, weight in weights.items():
+            row[self.s.columns.index(self.s.site_names.index(site))] = weight
+        return row
+
     def _answer(self, demand: Demand, eyes: EogFit | None) -> _Answer:
         d = self.defs[demand.feature]
         rest = self.rests[self._rest_of(demand.feature)]
@@ -357,6 +380,16 @@ class _Fitting:
             "fit": d.fit,
         }
         weights = self._weights(demand, rest, event)
+        spatial = {}
+        if d.spatial == "ssd" and weights is not None:
+            spatial = {
+                self.s.site_names[site]: {
+                    self.s.site_names[c]: float(w)
+                    for c, w in zip(self.s.columns, row, strict=True)
+                    if w
+                }
+                for site, row in zip(d.sites, weights, strict=True)
+            }
         if eyes is not None:
             if weights is None:
                 weights = np.eye(len(self.s.columns))[list(demand.columns)]
@@ -369,7 +402,8 @@ class _Fitting:
             (1.0,) * n,
             None if weights is None else frozen(np.ascontiguousarray(weights)),
         )
-        return _Answer(fixed_kernel(demand.band_hz, self.s.rate_hz), source, event)
+        kernel = fixed_kernel(demand.band_hz, self.s.rate_hz)
+        return _Answer(kernel, source, event, spatial=spatial)
 
     def _channels(self, answer: _Answer, rest: Rest) -> Float:
         """Return the samples of an answer's (virtual) channels, shape (n_samples, n)."""
@@ -394,8 +428,13 @@ class _Fitting:
             self._fit_family([answers[k] for k in members], [self.demands[k] for k in members])
 
     def _kin(self, feature: int) -> set[int]:
-        """Return the features with which one is combined."""
-        return {j for d in self.defs if len(d.of) == 2 and feature in d.of for j in d.of}
+        """Return the features with which one is combined, and those with which these are."""
+        kin = {feature}
+        while (
+            more := {j for d in self.defs if len(d.of) == 2 and kin & set(d.of) for j in d.of} - kin
+        ):
+            kin |= more
+        return kin
 
     def _fit_family(self, answers: list[_Answer], demands: list[Demand]) -> None:
         d = self.defs[demands[0].feature]
@@ -403,7 +442,7 @@ class _Fitting:
         if d.fit == "fixed":
             self._keep_fixed(answers, "asked for")
             return
-        stored = self.s.course.get(d.name) if d.fit == "course" else None
+        stored = self._stored(d)
         reject: float | None
         if stored is not None:
             found = _stored_spectrum(stored, rate)
@@ -431,7 +470,7 @@ class _Fitting:
             )
             return
         background = aperiodic_fit(found.f_hz, found.density).density(found.f_hz)
-        if reject is None:
+        if reject is None and stored is None:
             reject = alpha_peak_hz(found, background)
         try:
             problem = WienerProblem(
@@ -467,7 +506,7 @@ class _Fitting:
             "expected": problem.expected(kernel, CURVE_S),
         }
         for a in answers:
-            a.kernel, a.problem, a.spectrum = kernel, problem, found
+            a.kernel, a.problem, a.spectrum, a.reject_hz = kernel, problem, found, reject
             a.event |= told
 
     @staticmethod
@@ -485,11 +524,11 @@ class _Fitting:
         answer.event["reads"] = self._response(answer, 1.0)
         if answer.problem is None:
             return source
-        d = self.defs[demand.feature]
-        stored = self.s.course.get(d.name) if d.fit == "course" else None
+        stored = self._stored(self.defs[demand.feature])
         n = len(source.gains)
-        if stored is not None and len(stored["gains"]) == n:
-            gains = [float(g) for g in stored["gains"]]
+        known = () if stored is None else self._gains_of(stored, k)
+        if len(known) == n:
+            gains = [float(g) for g in known]
         else:
             index = self._rest_of(demand.feature)
             rest, (seen, warm) = self.rests[index], looks[index]
@@ -506,6 +545,14 @@ class _Fitting:
         answer.event["gains"] = gains
         answer.event["reads"] = self._response(answer, float(np.mean(gains)))
         return replace(source, gains=tuple(gains))
+
+    def _gains_of(self, stored: Mapping[str, Any], k: int) -> Sequence[float]:
+        """Return a demand's gains in an earlier session: of the band, or of one of its flanks."""
+        demand = self.demands[k]
+        if not demand.beside:
+            return list(stored["gains"])
+        before = sum(m.beside and m.feature == demand.feature for m in self.demands[:k])
+        return list(stored["flank_gains"][before])
 
     def _response(self, answer: _Answer, gain: float) -> dict[str, float]:
         """Return what a sine of unit power reads as: in the band, at its edges, beside it."""
@@ -564,6 +611,8 @@ class _Fitting:
         ]
         if not wanted:
             return {}
+        # Floors first: what is made of a coupling is made of what stands above its floor.
+        wanted.sort(key=lambda i: self.defs[i].kind not in COUPLED)
         first: dict[int, Float] = {}
         found: dict[str, Reference] = {}
         for i in wanted:
@@ -580,7 +629,7 @@ class _Fitting:
                 found[d.name] = Reference(floor=floor)
                 continue
             if index not in first:
-                first[index] = read_again(rest, seen, warm, wiring, self.defs, self.grid_hz, None)
+                first[index] = read_again(rest, seen, warm, wiring, self.defs, self.grid_hz, found)
             values = first[index][:, d.of[0]]
             values = values[np.isfinite(values)]
             if len(values) < 2:
@@ -624,11 +673,19 @@ class _Fitting:
                 "windows": answer.spectrum.windows,
                 "clean_s": answer.spectrum.clean_s,
                 "density_uv2_hz": answer.spectrum.density,
-                "reject_hz": answer.event["reject_hz"],
+                "reject_hz": answer.reject_hz,
                 "gains": source.gains,
+                "flank_gains": [
+                    s.gains
+                    for m, s in zip(self.demands, wiring.sources, strict=True)
+                    if m.beside and m.feature == demand.feature
+                ],
+                "spatial": answer.spatial,
             }
-        if out and self.iaf_hz is not None:
-            out["iaf_hz"] = self.iaf_hz
+        around = any(d.iaf is not None and d.name in out for d in self.defs)
+        if out and (self.iaf_hz is not None or around):
+            out["iaf_hz"] = self.used_hz
+            out["iaf_fallback"] = self.iaf_hz is None
         return out
 
 
