@@ -56,7 +56,8 @@ ORDER = 4
 TAIL = 1e-6  # share of a fixed kernel's energy that is cut off
 SETTLED = 1e-4  # what is left of a restart then moves an amplitude by at most 1 %
 BLOCK = 256  # channels per matrix product: more no longer fit the processor's cache
-SHORT = 0.6  # of the longest kernel: shorter ones are multiplied apart
+SHORT = 0.6  # of the longest kernel: shorter ones may be multiplied apart
+WORTH_A_CALL = 200_000  # multiplications that take as long as one more call
 
 
 def is_narrow(band_hz: tuple[float, float]) -> bool:
@@ -168,12 +169,17 @@ class Product:
     matrix: Float
 
 
-def products(kernels: Sequence[Kernel]) -> tuple[Product, ...]:
-    """Return the products that give every kernel's signal, short kernels apart from long ones."""
+def products(kernels: Sequence[Kernel], n_columns: int) -> tuple[Product, ...]:
+    """Return the products that give every kernel's signal over this many columns.
+
+    Short kernels are multiplied apart from long ones where that saves more than a call costs.
+    """
     n = len(kernels)
     lengths = [len(k.taps) for k in kernels]
     longest = max(lengths, default=0)
     short = [i for i, length in enumerate(lengths) if length <= SHORT * longest]
+    if 2 * sum(longest - lengths[i] for i in short) * n_columns < WORTH_A_CALL:
+        short = []
     long = [i for i in range(n) if i not in short]
     out = []
     for group in (long, short):
@@ -300,26 +306,29 @@ class Readout:
 
     def __init__(self, sources: Sequence[Source], n_columns: int, n_kernels: int) -> None:
         self.sources = tuple(sources)
-        self._half = n_kernels
-        plain = [i for i, s in enumerate(self.sources) if s.weights is None]
-        self._plain = np.array(plain, int)
-        flat = [s.kernel * n_columns + c for s in self.sources if s.weights is None
-                for c in s.columns]  # fmt: skip
-        self._flat = np.array(flat, int)
-        counts = [len(self.sources[i].columns) for i in plain]
-        self._starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int)
-        # 2 |z|², calibrated, then the mean over the channels.
-        self._gains = np.array(
-            [2.0 * g / len(s.columns) for s in self.sources if s.weights is None for g in s.gains]
-        )
+        self._plain = np.array([i for i, s in enumerate(self.sources) if s.weights is None], int)
         self._spatial = [i for i, s in enumerate(self.sources) if s.weights is not None]
+        plain = [s for s in self.sources if s.weights is None]
+        at = np.array([s.kernel * n_columns + c for s in plain for c in s.columns], int)
+        self._at = np.concatenate([at, at + n_kernels * n_columns])  # real parts, imaginary parts
+        self._n = len(at)
+        # 2 |z|², calibrated, then the mean over the channels.
+        self._gains = np.array([2.0 * g / len(s.columns) for s in plain for g in s.gains])
+        counts = [len(s.columns) for s in plain]
+        self._starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(int)
+        self._single = all(n == 1 for n in counts)
 
     def powers(self, seen: Float) -> Float:
         """Return the mean power over each source's channels in µV², shape (n_sources,)."""
+        parts = seen.ravel().take(self._at)
+        parts *= parts
+        power = (parts[: self._n] + parts[self._n :]) * self._gains
+        if not self._single:
+            power = np.add.reduceat(power, self._starts)
+        if not self._spatial:
+            return np.asarray(power)
         out = np.empty(len(self.sources))
-        if len(self._plain):
-            re, im = seen[: self._half].ravel()[self._flat], seen[self._half :].ravel()[self._flat]
-            out[self._plain] = np.add.reduceat((re * re + im * im) * self._gains, self._starts)
+        out[self._plain] = power
         for i in self._spatial:
             z = self.sources[i].band_signal(seen)
             out[i] = 2.0 * float((z.real**2 + z.imag**2).sum()) / len(z)

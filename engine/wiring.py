@@ -156,7 +156,7 @@ class Wiring:
     ) -> None:
         self.demands, self.sources = tuple(demands), tuple(sources)
         self.kernels = tuple(kernels)
-        self.products = products(self.kernels)
+        self.products = products(self.kernels, n_columns)
         self._mean: list[int] = []  # feature of every mean power, flanks after their band
         self._pairs: list[tuple[int, Source]] = []
         self._apart: list[tuple[int, Source]] = []

@@ -46,7 +46,7 @@ class BandPower:
         kernel = fixed_kernel(band_hz, rate_hz)
         self.delay_s, self.settle = kernel.delay_s, kernel_settle(kernel)
         self._estimator = Estimator(sites, len(kernel.taps))
-        self._products = products([kernel])
+        self._products = products([kernel], 1)
         each = [Source(0, (k,), (1.0,)) for k in range(len(sites))]
         self._readout = Readout(each, len(sites), 1)
 
@@ -295,7 +295,7 @@ def test_any_position_in_memory_gives_the_same_bits() -> None:
     """The product must not depend on where the ring happens to lie or how far it has turned."""
     rng = np.random.default_rng(9)
     kernels = [fixed_kernel(b, 250.0) for b in ((8.0, 12.0), (13.0, 21.0), (4.0, 7.0))]
-    of = products(kernels)
+    of = products(kernels, 1)
     for columns in (1, 2, 3, 7, 19):
         x = rng.normal(0, 20, (3000, columns))
         n = max(len(k.taps) for k in kernels)
@@ -314,7 +314,7 @@ def test_any_position_in_memory_gives_the_same_bits() -> None:
 def test_many_channels_read_as_few() -> None:
     rng = np.random.default_rng(10)
     x = rng.normal(0, 20, (800, 600))
-    of = products([fixed_kernel((8.0, 12.0), 250.0)])
+    of = products([fixed_kernel((8.0, 12.0), 250.0)], 600)
     n = of[0].matrix.shape[1]
     many, few = Estimator(tuple(range(600)), n), Estimator((0, 300, 599), n)
     many.push(x)
@@ -325,8 +325,9 @@ def test_many_channels_read_as_few() -> None:
 def test_short_kernels_beside_long_ones_read_as_alone() -> None:
     rng = np.random.default_rng(11)
     kernels = [fixed_kernel(b, 250.0) for b in ((10.0, 12.0), (21.0, 35.0), (8.0, 12.0))]
-    together = products(kernels)
+    together = products(kernels, 1000)  # as many columns as make it worth while
     assert len(together) == 2
+    assert len(products(kernels, 2)) == 1
     estimator = Estimator((0, 1), max(len(k.taps) for k in kernels))
     x = rng.normal(0, 20, (2000, 2))
     estimator.push(x)
@@ -344,7 +345,7 @@ def test_virtual_channels_are_weighted_sums() -> None:
     weights = frozen(np.array([[1.0, -0.5, -0.5], [0.0, 1.0, -1.0]]))
     estimator = Estimator((0, 1, 2), len(kernel.taps))
     estimator.push(x)
-    seen = estimator.look(products([kernel]))
+    seen = estimator.look(products([kernel], 1))
     source = Source(0, (), (2.0, 2.0), weights)
     z = kernel.taps @ (x[-len(kernel.taps) :] @ weights.T)
     assert np.allclose(source.band_signal(seen), np.sqrt(2.0) * z)

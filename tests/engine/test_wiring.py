@@ -224,7 +224,7 @@ def test_short_kernels_apart_from_long_ones_give_the_same() -> None:
     bands = ((20.0, 40.0), ALPHA, (13.0, 30.0), (12.0, 14.0), (4.0, 7.0))
     kernels = [fixed_kernel(b, RATE_HZ) for b in bands]
     longest_taps = max(len(k.taps) for k in kernels)
-    split = products(kernels)
+    split = products(kernels, 1000)
     assert [p.matrix.shape[1] for p in split] == [
         longest_taps,
         max(len(k.taps) for k in kernels if len(k.taps) <= 0.6 * longest_taps),
@@ -248,7 +248,7 @@ def test_hundreds_of_columns_side_by_side_or_not() -> None:
     estimator = Estimator(columns, 300)
     for at in range(0, 400, 33):
         estimator.push(x[at : at + 33])
-    seen = estimator.look(products(kernels))
+    seen = estimator.look(products(kernels, len(columns)))
     assert seen.shape == (4, len(columns))
     tail = x[-300:, list(columns)]
     for i, kernel in enumerate(kernels):
@@ -263,9 +263,9 @@ def test_a_site_that_begins_anew_has_no_past_and_the_others_keep_theirs() -> Non
     estimator.push(x[:700])
     estimator.forget(np.array([False, False, True]))
     estimator.push(x[700:])
-    seen = estimator.look(products([kernel]))
+    seen = estimator.look(products([kernel], 2))
     begun = np.where(np.arange(900) < 700, 0.0, x[:, 2])
     assert complex(*seen[:, 0]) == pytest.approx(convolved(kernel, x[:, 0], 899), rel=1e-9)
     assert complex(*seen[:, 1]) == pytest.approx(convolved(kernel, begun, 899), rel=1e-9)
     estimator.restart()
-    assert not estimator.look(products([kernel])).any()
+    assert not estimator.look(products([kernel], 2)).any()
