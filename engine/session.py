@@ -30,6 +30,7 @@ import numpy as np
 
 from engine.acquire import Back, Changed, Item, Lost, Marker, MarkerSource
 from engine.assemble import Assembly
+from engine.badchannels import BadChannelWatch
 from engine.clock import Clock, wall
 from engine.errors import InputError, RunError, StreamError
 from engine.features import FEATURES
@@ -286,6 +287,11 @@ class Session:
         self._free: float | None = None
         self._total_s = total_s(settings.plan)
         self._eeg = [i for i, c in enumerate(settings.spec.channels) if c.kind == "eeg"]
+        m = self.assembly.montage
+        eeg = tuple(i for i, yes in enumerate(m.is_eeg) if yes)
+        self._unlike = BadChannelWatch(
+            eeg, tuple(m.names[i] for i in eeg), settings.spec.rate_hz, settings.mains_hz
+        )
         self._check_uv: deque[Float] = deque()  # unclamped, while the signal is checked
         self._implausible: str | None = None  # None until judged
         self._broken = False  # an error of our own: the fold is not trusted any more
@@ -830,17 +836,25 @@ class Session:
         raw = self.fold.conditioner.raw
         window = raw.window()
         if raw.filled < len(window):
+            self._unlike.restart()  # what follows a gap does not continue what was before
             return
         m = self.assembly.montage
         bad = dict(self.fold.conditioner.bad_columns(self.fold.next_seq))
         before = {e.name: e.light for e in self.seen.electrodes}
+        unlike = self._unlike.step(window)
         self.seen.electrodes = assess(
-            window, m.names, self.settings.spec.rate_hz, self.settings.mains_hz, bad
+            window, m.names, self.settings.spec.rate_hz, self.settings.mains_hz, bad, unlike
         )
         needed = set(m.site_names)
         for e in self.seen.electrodes:
             if self._started and e.name in needed and before.get(e.name, e.light) != e.light:
-                data = {"name": e.name, "light": e.light, "why": e.why, "rms_uv": e.rms_uv}
+                data = {
+                    "name": e.name,
+                    "light": e.light,
+                    "why": e.why,
+                    "rms_uv": e.rms_uv,
+                    "sqi": e.sqi,
+                }
                 self._event("electrode", data)
 
     def _update_view(self, now: float) -> None:

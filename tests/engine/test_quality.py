@@ -130,3 +130,68 @@ def test_the_window_stays_as_it_was() -> None:
     x.flags.writeable = False
     assess(x, NAMES, RATE_HZ, 50.0)
     assert np.array_equal(x, before)
+
+
+# ---------------------------------------------------------------- the index behind the light
+
+
+def test_the_index_follows_the_light() -> None:
+    rng = np.random.default_rng(3)
+    t = np.arange(250) / RATE_HZ
+    seen = set()
+    for _ in range(200):
+        x = eeg(seed=int(rng.integers(1e6))) * 10.0 ** rng.uniform(-2.5, 1.5, 4)
+        x += rng.uniform(0, 40) * np.sin(2 * np.pi * rng.choice([37.0, 50.0]) * t)[:, None]
+        for q in assess(x, NAMES, RATE_HZ, 50.0):
+            assert 0.0 <= q.sqi <= 1.0
+            expected = "green" if q.sqi >= 0.8 else "amber" if q.sqi >= 0.5 else "red"
+            assert q.light == expected
+            assert (q.why == "") == (q.light == "green")
+            seen.add(q.light)
+    assert seen == {"green", "amber", "red"}
+
+
+def test_the_index_is_smooth_and_falls_with_size() -> None:
+    x = eeg()
+    sizes = np.geomspace(0.3, 60.0, 200)
+    index = np.array([light(x * [k, 1, 1, 1]).sqi for k in sizes])
+    rms = np.array([light(x * [k, 1, 1, 1]).rms_uv for k in sizes])
+    assert np.abs(np.diff(index)).max() < 0.05
+    assert (np.diff(index[rms > 30.0]) <= 0).all()
+    assert np.interp(100.0, rms, index) == pytest.approx(0.8, abs=0.02)
+    assert np.interp(200.0, rms, index) == pytest.approx(0.5, abs=0.02)
+    assert index[-1] < 0.2
+
+
+def test_several_measures_near_their_limits_add_up() -> None:
+    x, t = eeg(), np.arange(250) / RATE_HZ
+    one = x.copy()
+    one[:, 0] *= 90.0 / light(x).rms_uv
+    both = one.copy()
+    both[:, 0] += 85.0 * np.sin(2 * np.pi * 37.0 * t)
+    assert light(one).light == "green"
+    assert light(both).sqi < light(one).sqi - 0.05
+    assert light(both).light == "amber"
+
+
+def test_what_is_no_fault_of_the_electrode_never_makes_it_red() -> None:
+    x, t = eeg(), np.arange(250) / RATE_HZ
+    x[:, 0] += 60.0 * np.sin(2 * np.pi * 37.0 * t) + 90.0 * np.sin(2 * np.pi * 50.0 * t)
+    x[:, 2] = x[:, 0]
+    q = light(x)
+    assert (q.light, q.sqi) == ("amber", pytest.approx(0.55))
+
+
+def test_nothing_can_be_said_of_too_little_and_nothing_good_of_a_fault() -> None:
+    assert np.isnan(assess(eeg()[:20], NAMES, RATE_HZ, 50.0)[0].sqi)
+    assert light(eeg() * 0.0).sqi == 0.0
+    assert assess(eeg(), NAMES, RATE_HZ, 50.0, {"Cz": Quality.MARKED})[0].sqi == 0.0
+
+
+def test_what_ten_seconds_say_dims_a_light_and_is_kept() -> None:
+    unlike = {"Cz": ("noise", "alone"), "C3": ("alone",)}
+    found = assess(eeg(), NAMES, RATE_HZ, 50.0, None, unlike)
+    assert (found[0].light, found[0].why) == ("amber", "noisier than the rest")
+    assert found[0].unlike == ("noise", "alone")
+    assert (found[1].light, found[1].unlike) == ("green", ("alone",))
+    assert found[2].unlike == ()
