@@ -355,4 +355,63 @@ def test_a_large_offset_changes_nothing(reference: str) -> None:
         assert a.frame.gate == b.frame.gate
         assert np.allclose(a.frame.values, b.frame.values, rtol=1e-5, equal_nan=True)
         settled += np.isfinite(b.frame.values).all()
-    assert settled > 700
+    assert settled > 650  # one noisy moment may look like a sideways look
+
+
+# ---------------------------------------------------------------- looks, pops and moves
+
+
+def restless(seed: int) -> Float:
+    """Return a person to whom everything happens, beside what the amplifier does."""
+    every = {"looks": True, "pops": True, "moves": True}
+    x = Person(RATE_HZ, seed=seed, **every).read(round(SECONDS * RATE_HZ))
+    n, f7, sensor = len(x), SITES.index("F7"), x.shape[1] - 3
+    rng = np.random.default_rng(seed)
+    for lasts in (1, 7, 40):
+        at = int(rng.integers(0, n - lasts))
+        x[at : at + lasts, f7] = np.nan
+        x[at : at + lasts, sensor + 1] = rng.choice([np.nan, np.inf, 1e300])
+    x[np.arange(n) % 10 != 0, sensor:] = 0.0  # a sensor slower than the EEG
+    x[n // 2 :, f7] += 20_000.0
+    return x
+
+
+@pytest.mark.parametrize("reference", ["average", "as recorded"])
+@COUNTED
+@given(
+    seed=st.integers(1, 4),
+    happening=happenings(),
+    sizes=st.lists(st.integers(1, 300), min_size=1, max_size=60),
+)
+def test_2_and_5_eyes_and_motion_in_any_slicing(
+    reference: str, seed: int, happening: Happening, sizes: list[int]
+) -> None:
+    x = restless(seed)
+    before = x.copy()
+    whole, sliced = (run(inputs(x, happening, s), reference) for s in ([], sizes))
+    assert np.array_equal(rows(whole), rows(sliced), equal_nan=True)
+    assert np.array_equal(x, before, equal_nan=True)
+    for p in whole:
+        assert np.isfinite(p.frame.metrics).all()
+        if p.frame.gate:
+            assert p.decision.level is None
+            assert not p.decision.reward
+
+
+@COUNTED
+@given(seed=st.integers(1, 4), end=st.integers(1, round(SECONDS * RATE_HZ)))
+def test_4_the_future_of_eyes_and_motion_changes_nothing(seed: int, end: int) -> None:
+    x = restless(seed)
+    changed = x.copy()
+    changed[end:] = 1e3 * np.random.default_rng(seed).normal(size=changed[end:].shape)
+    nothing = Happening((), (Command(500, "start"),))
+    one, other = (rows(run(inputs(v, nothing, [64]))) for v in (x, changed))
+    n = -(-end // 5)
+    assert np.array_equal(one[:n], other[:n], equal_nan=True)
+
+
+def test_the_gates_of_eyes_and_motion_are_among_those() -> None:
+    names = fold().gates.metric_names
+    assert {"saccade_F7-F8", "motion_g"} <= set(names)
+    seen = {g for p in run(inputs(restless(2), Happening((), ()), [64])) for g in p.frame.gate}
+    assert {Gate.SACCADE, Gate.MOTION, Gate.STEP, Gate.BLINK, Gate.MUSCLE} <= seen
