@@ -315,6 +315,7 @@ def check(protocol: ProtocolArgument, short: Short = None, json_: Json = False) 
         plan=plan,
         units={k: v.unit for k, v in FEATURES.items()},
         delays_s=_delays_s(loaded.protocol.features),
+        windows_s=_windows_s(loaded.protocol.features),
     )
     if json_:
         rows = {s.title: list(s.lines) for s in sections}
@@ -325,19 +326,36 @@ def check(protocol: ProtocolArgument, short: Short = None, json_: Json = False) 
 
 
 def _delays_s(features: Any) -> dict[str, float]:
-    """Return how far back each feature speaks of the brain, as far as it is known already."""
+    """Return how far back each feature speaks of the brain by fixed filters, smoothing left out."""
     from engine.features import nominal_delay_s
 
+    windows_s = _windows_s(features)
     delays: dict[str, float] = {}
     for name, f in features.items():
-        if f.band_hz is not None:
-            delays[name] = nominal_delay_s(f.band_hz)
-        elif f.kind == "peak_to_peak":
-            delays[name] = (f.window_s or 1.0) / 2.0
-    for name, f in features.items():
-        if f.of:
-            delays[name] = max(delays[o] for o in f.of)
+        if f.band_hz is not None or (not f.of and name in windows_s):
+            filtered_s = 0.0 if f.band_hz is None else nominal_delay_s(f.band_hz)
+            delays[name] = filtered_s + windows_s.get(name, 0.0) / 2.0
+    for _ in range(3):  # parts of parts of parts
+        for name, f in features.items():
+            if f.of and all(o in delays for o in f.of):
+                delays[name] = max(delays[o] for o in f.of) + windows_s.get(name, 0.0) / 2.0
     return delays
+
+
+def _windows_s(features: Any) -> dict[str, float]:
+    """Return how much time a feature takes together, where it does."""
+    from engine.coupling import window_s
+    from engine.features import BURSTS, COUPLED, DEFAULT_WINDOW_S, LONG_WINDOW_S, SLOW_WINDOW_S
+
+    usual = {"share_above": LONG_WINDOW_S, "slow_potential": SLOW_WINDOW_S}
+    usual |= dict.fromkeys(BURSTS, LONG_WINDOW_S) | {"peak_to_peak": DEFAULT_WINDOW_S}
+    windows: dict[str, float] = {}
+    for name, f in features.items():
+        if f.kind in COUPLED and f.band_hz is not None:
+            windows[name] = f.window_s or window_s(f.band_hz)
+        elif f.kind in usual:
+            windows[name] = f.window_s or usual[f.kind]
+    return windows
 
 
 @contextmanager
@@ -382,7 +400,7 @@ def protocols(json_: Json = False) -> None:
     cls=Plainly, short_help="List what can be measured: unit, formula and keys of each feature."
 )
 def features(json_: Json = False) -> None:
-    """List what can be measured: unit, formula and keys of each kind of feature."""
+    """List what can be measured: unit, formula, delay, source and keys of each kind of feature."""
     from engine.features import FEATURES
 
     if json_:
@@ -390,22 +408,57 @@ def features(json_: Json = False) -> None:
             [
                 {
                     "kind": k.name,
+                    "group": _group_of(k),
                     "unit": k.unit,
                     "doc": k.doc,
                     "formula": k.formula,
+                    "delay": k.delay,
+                    "source": k.source,
                     "needs": sorted(k.needs),
                     "may": sorted(k.may),
+                    "parts": sorted(k.parts),
+                    "n_parts": k.n_parts,
+                    "sites": k.sites,
                 }
                 for k in FEATURES.values()
             ]
         )
         return
+    groups: dict[str, list[Any]] = {}
     for k in FEATURES.values():
-        unit = {"uV2": "µV²", "uV": "µV", "1": "no unit"}[k.unit]
-        keys = ", ".join([*sorted(k.needs), *(f"{m} (optional)" for m in sorted(k.may))])
-        say(f"{k.name:15s}  {k.doc}")
-        say(f"{'':15s}  {k.formula}   [{unit}]")
-        say(f"{'':15s}  Keys: {keys}\n")
+        groups.setdefault(_group_of(k), []).append(k)
+    for title, kinds in groups.items():
+        say(f"{title}\n")
+        for k in kinds:
+            say(f"{k.name:20s}  {k.doc}")
+            for line in _feature_lines(k):
+                say(f"{'':20s}  {line}")
+            say("")
+
+
+def _group_of(kind: Any) -> str:
+    """Return the heading under which a kind of feature is listed."""
+    if kind.sites == 2:
+        return "Between two sites"
+    if kind.n_parts == 2:
+        return "Two powers compared"
+    if kind.n_parts == 1:
+        return "Made of another feature"
+    return "Of a band" if "band" in kind.needs else "Of the voltage itself"
+
+
+def _feature_lines(kind: Any) -> Iterator[str]:
+    units = {"uV2": "µV²", "uV": "µV", "1/min": "per minute", "1": "no unit"}
+    yield f"Unit: {units.get(kind.unit, kind.unit)}"
+    yield f"Formula: {kind.formula}"
+    yield f"Delay: {kind.delay}"
+    if kind.source:
+        yield f"Source: {kind.source}"
+    keys = ", ".join([*sorted(kind.needs), *(f"{m} (optional)" for m in sorted(kind.may))])
+    yield f"Keys: {keys}"
+    if kind.n_parts:
+        number = "two features" if kind.n_parts == 2 else "one feature"
+        yield f"Made of: {number} of kind {' or '.join(sorted(kind.parts))}"
 
 
 @room_app.command("new", cls=Plainly, short_help="Write a room file, by asking or from options.")

@@ -23,9 +23,17 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from engine.frames import Float
 from engine.learned import COUNTED
-from engine.measures import Block, Learned, binned
+from engine.measures import Block, Filter, Learned, binned
+from engine.words import tenths
 
-__all__ = ["clean_time", "feature_by_block", "rates_by_block", "session_course", "unit_words"]
+__all__ = [
+    "clean_time",
+    "estimator_curves",
+    "feature_by_block",
+    "rates_by_block",
+    "session_course",
+    "unit_words",
+]
 
 WIDTH_IN = 7.6
 BINS = 1500  # of a session's course: more than a screen has pixels for it
@@ -292,6 +300,68 @@ def _causes(axes: Any, causes: Sequence[tuple[str, float]]) -> None:
     axes.set_xlim(0, max(seconds) * 1.12)
     axes.invert_yaxis()
     axes.set_xlabel("seconds not clean, by cause, all blocks (causes overlap)")
+
+
+# ---------------------------------------------------------------- the estimator
+
+CURVES = (
+    ("limit", GREY, "", (0, (4, 2)), "Limit: the best filter for each delay"),
+    ("expected", BLUE, "o", "-", "Expected of this filter"),
+    ("measured", RED, "D", "-", "Measured on the baseline"),
+)
+ACROSS = 3  # panels side by side
+
+
+def estimator_curves(filters: Sequence[Filter], title: str, said: str) -> str:
+    """Return how well each filter follows the ideal envelope, over delay; empty without any."""
+    shown = [f for f in filters if f.delays_s and (f.measured or f.expected)]
+    if not shown:
+        return ""
+    n_columns = min(ACROSS, len(shown))
+    n_rows = -(-len(shown) // n_columns)
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(0.75 + 2.15 * n_rows)
+        panels = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+        lowest = min(y for f in shown for y in (*f.limit, *f.expected, *f.measured))
+        for k, axes in enumerate(panels.flat):
+            if k >= len(shown):
+                axes.set_axis_off()
+                continue
+            _curves(axes, shown[k])
+            axes.set_ylim(min(0.0, lowest - 0.05), 1.02)
+            if k + n_columns >= len(shown):
+                axes.set_xlabel("delay (ms)")
+                axes.tick_params(labelbottom=True)
+        figure.supylabel("correlation with the ideal envelope,\nwhich knows the future", fontsize=9)
+        lines: dict[str, Any] = {}
+        for axes in panels.flat:
+            handles, labels = axes.get_legend_handles_labels()
+            lines |= dict(zip(labels, handles, strict=True))
+        order = [word for *_, word in CURVES if word in lines]
+        order += [word for word in lines if word not in order]
+        figure.legend([lines[w] for w in order], order, loc="outside upper center", ncol=4,
+                      columnspacing=1.2)  # fmt: skip
+        return _svg(figure, "fig-estimator", title, said)
+
+
+def _curves(axes: Any, f: Filter) -> None:
+    x = [1000.0 * d for d in f.delays_s]
+    for key, colour, marker, dashes, word in CURVES:
+        y = getattr(f, key)
+        if y:
+            axes.plot(x, y, color=colour, marker=marker, ms=4.5, lw=1.4, ls=dashes, label=word,
+                      mec="white", mew=0.5)  # fmt: skip
+    if f.fitted and f.delay_s is not None:
+        axes.axvline(1000.0 * f.delay_s, color="black", lw=0.9, ls=(0, (1, 2)), zorder=1,
+                     label="Delay asked for")  # fmt: skip
+    if f.best_lag_s is not None and f.best_r is not None:
+        axes.annotate(f"best {f.best_r:.2f}, {1000 * f.best_lag_s:.0f} ms", (0.97, 0.05),
+                      xycoords="axes fraction", ha="right", fontsize=8, color=RED,
+                      bbox={"fc": "white", "ec": "none", "pad": 0.6})  # fmt: skip
+    kind = "fitted" if f.fitted else "fixed"
+    axes.set_title(_plain(f"{f.feature}, {tenths(f.band_hz)} ({kind})"), fontsize=9, loc="left")
+    axes.grid(True, axis="y", lw=0.6)
+    axes.set_xticks([0, 100, 200, 300])
 
 
 # ---------------------------------------------------------------- the whole session

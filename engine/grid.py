@@ -163,7 +163,7 @@ class Grid:
             return np.nan_to_num(column(name), nan=-1.0).astype(np.int64)
 
         seq = whole("seq")
-        values, trusted, metrics = self._frames(seq)
+        values, trusted, metrics, fixed = self._frames(seq)
         return Rows(
             seq=seq,
             t_s=seq / self.rate_hz if self.rate_hz else np.zeros(n),
@@ -180,17 +180,18 @@ class Grid:
             values=values,
             trusted=trusted,
             metrics=metrics,
+            fixed_uv2=fixed,
         )
 
-    def _frames(self, seq: np.ndarray) -> tuple[Float, Bool, Float]:
-        """Return feature values, trust and gate metrics at the decisions' grid points."""
+    def _frames(self, seq: np.ndarray) -> tuple[Float, Bool, Float, Float]:
+        """Return values, trust, gate metrics and fixed estimates at the decisions' grid points."""
         n, k, m = len(seq), len(self.features), len(self.metrics)
         values, metrics = np.full((n, k), np.nan), np.full((n, m), np.nan)
-        trusted = np.zeros((n, k), bool)
+        trusted, fixed = np.zeros((n, k), bool), np.full((n, k), np.nan)
         table = self.recording.features
         # Version 0.1 recorded no fixed estimates.
         if not n or not len(table.values) or len(table.columns) not in (4 + k + m, 4 + 2 * k + m):
-            return values, trusted, metrics
+            return values, trusted, metrics, fixed
         own = table.values[:, 1]
         at = np.minimum(np.searchsorted(own, seq), len(own) - 1)
         found = own[at] == seq
@@ -199,7 +200,9 @@ class Grid:
         metrics[found] = rows[:, 4 + k : 4 + k + m]
         bits = rows[:, 2 + k].astype(np.int64)
         trusted[found] = (bits[:, None] >> np.arange(k)) & 1 > 0
-        return values, trusted, metrics
+        if len(table.columns) == 4 + 2 * k + m:
+            fixed[found] = rows[:, 4 + k + m :]
+        return values, trusted, metrics, fixed
 
     def _muscle_rows(self) -> Float:
         columns = [i for i, m in enumerate(self.metrics) if str(m).startswith("muscle_")]

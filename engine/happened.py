@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.columns import plain
 from engine.frames import Event
+from engine.words import tenths
 
 __all__ = ["CAUSES", "clock", "named", "spoken"]
 
@@ -153,7 +154,7 @@ def _fit(d: Mapping[str, Any]) -> tuple[str, str] | None:
     if d.get("beside"):
         return None
     lo, hi = d["band_hz"]
-    name = f"{d['feature']} ({float(lo):.3g}-{float(hi):.3g} Hz)"
+    name = f"{d['feature']} ({tenths((float(lo), float(hi)))})"
     if d["estimator"] == "fixed":
         if d["fit"] == "fixed":
             return None
@@ -162,7 +163,7 @@ def _fit(d: Mapping[str, Any]) -> tuple[str, str] | None:
     how = (
         ""
         if best is None or r is None
-        else f"; on the baseline it follows the true envelope with r = {float(r):.2f}, "
+        else f"; on the baseline it follows the ideal envelope with r\u00a0=\u00a0{float(r):.2f}, "
         f"{1000 * float(best):.0f} ms late"
     )
     return "filter", f"{name} fitted to {float(d['clean_s']):.0f} s of clean rest{how}."

@@ -6,14 +6,18 @@ statistics, as in the live decision. What cannot be known is None, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from engine.across import FixedReader
+from engine.filters import alpha_of, delays_s, filters_of, references_of
 from engine.frames import Bool, Command, Event, Float, Gap, Hold, PhaseKind
 from engine.grid import Grid, kind_of, mapping, number, numbers
 from engine.measures import (
+    AboveZero,
     Block,
     Course,
     Held,
@@ -29,6 +33,7 @@ from engine.measures import (
 )
 from engine.recording import Recording
 from protocols.baseline import causes_of
+from protocols.phrases import leaves
 
 __all__ = ["COUNTED", "MUSCLE_FLAG", "learned"]
 
@@ -38,6 +43,7 @@ SAME_CLOCK_S = 0.05  # clock differences below this need no guess which clock a 
 
 SHOWN = (PhaseKind.BASELINE, PhaseKind.TRAIN, PhaseKind.TRANSFER, PhaseKind.POST)
 COUNTED = (PhaseKind.TRAIN, PhaseKind.TRANSFER)
+SIDES = ("log_ratio", "asymmetry_index")
 
 
 def learned(recording: Recording) -> Learned:
@@ -56,7 +62,8 @@ class _Reader(Grid):
 
     def learned(self) -> Learned:
         """Return everything."""
-        blocks = tuple(self._blocks())
+        filters = self._filters = filters_of(self.recording.events)
+        blocks = self._compared(tuple(self._blocks()))
         outcome, why = self._outcome()
         rows = self.rows
         length = float(len(self.recording.samples) / self.rate_hz) if self.rate_hz else 0.0
@@ -83,19 +90,29 @@ class _Reader(Grid):
             holds=tuple(self._holds()),
             gaps=gaps,
             transport=self._transport(),
-            delay_s=numbers(self.header.get("delay_s")),
+            delay_s=delays_s(numbers(self.header.get("delay_s")), filters, self.protocol),
             guard=self._guard(),
             missed_frames=self._missed(),
             presented=len(self.recording.presented.values),
             muscle_uv=self.muscle_uv,
             muscle_limits_uv=self._muscle_limits,
+            filters=filters,
+            fits_told=any(c.startswith("fixed_") for c in self.recording.features.columns),
+            alpha=alpha_of(self.recording.events),
+            eyes=self._eyes(),
+            references=references_of(self.recording.events),
         )
+
+    def _eyes(self) -> Mapping[str, Any]:
+        found = self.events.get("eog_regression", ())
+        return mapping(found[-1].data) if found else {}
 
     # ------------------------------------------------------------ blocks
 
     def _blocks(self) -> Iterator[Block]:
         self._muscle_limits: dict[str, float] = {}
         self._train_rows: list[np.ndarray] = []
+        self._used_rows: list[np.ndarray] = []
         attempts: dict[int, int] = {}
         paid = 0
         for visit in self.visits():
@@ -123,6 +140,9 @@ class _Reader(Grid):
             needs = [str(f) for f in learns]
         live = self.known(visit, needs)
         use, note = self._used(visit, kind, live, bool(needs), end)
+        if note and kind is PhaseKind.BASELINE and any(f.fitted for f in self._filters):
+            note += "; read by the fixed filter"
+        self._used_rows.append(visit.start + np.flatnonzero(use))
         rates = self._rates(visit, use) if kind in COUNTED else (None, None, None)
         if kind is PhaseKind.TRAIN:
             self._train_rows.append(visit.start + np.flatnonzero(use))
@@ -151,6 +171,7 @@ class _Reader(Grid):
             | (self._rested(name) if kind is PhaseKind.BASELINE and not note else {}),
             muscle=self._muscle(visit, use),
             note=note,
+            above_zero=self._above_zero(visit.start + np.flatnonzero(use), kind),
         )
 
     @staticmethod
@@ -260,6 +281,62 @@ class _Reader(Grid):
                 continue
             relative, mean_z = rest.scale == "ln", (rest.mean - rest.median) / rest.mad
             found[feature] = Course(rest.spread, 0.0, relative, 0.0, mean_z)
+        return found
+
+    def _above_zero(self, at: np.ndarray, kind: PhaseKind) -> dict[str, AboveZero]:
+        """Return the share of clean time above zero of every feature that compares two sides."""
+        if self.protocol is None:
+            return {}
+        found = {}
+        for name, feature in self.protocol.features.items():
+            i = self.columns.get(name)
+            if feature.kind not in SIDES or i is None:
+                continue
+            x = self.rows.values[at, i][self.rows.trusted[at, i]]
+            x = x[np.isfinite(x)]
+            if not len(x):
+                found[name] = AboveZero(None, 0.0, why="no clean time")
+                continue
+            parts = set(leaves(self.protocol, name))
+            refitted = any(f.fitted and f.feature in parts for f in self._filters)
+            found[name] = AboveZero(
+                float((x > 0.0).mean()),
+                len(x) / self.grid_hz,
+                "by the fixed filter: the fitted one did not exist yet"
+                if refitted and kind is PhaseKind.BASELINE
+                else "",
+            )
+        return found
+
+    def _compared(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+        """Return the blocks with what the fixed filter reads, for comparison across sessions."""
+        if self.protocol is None:
+            return blocks
+        wanted = dict.fromkeys(self._watched())
+        for name in tuple(wanted):
+            wanted.update(dict.fromkeys(leaves(self.protocol, name)))
+        reader = FixedReader(self, self._filters, tuple(wanted))
+        reader.complete(self._used_rows)
+        read = [
+            replace(b, fixed=reader.read(at)) for b, at in zip(blocks, self._used_rows, strict=True)
+        ]
+        return reader.against_rest(read, self._rest_blocks(wanted))
+
+    def _rest_blocks(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the baseline that stands for each feature: where it, or what it makes, is learned.
+
+        A feature that nobody learns is compared with the last baseline from which anything is.
+        """
+        assert self.protocol is not None
+        blocks = [b for b in self.protocol.baseline if b.learn]
+        found: dict[str, str] = {}
+        for name in names:
+            for block in blocks:
+                made = {p for n in block.learn for p in leaves(self.protocol, n)}
+                if name in block.learn or (name not in found and name in made):
+                    found[name] = block.name
+            if blocks:
+                found.setdefault(name, blocks[-1].name)
         return found
 
     def _muscle(self, visit: slice, use: Bool) -> Muscle:

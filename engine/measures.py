@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,12 @@ from engine.frames import Bool, Float, PhaseKind
 from protocols.model import Protocol
 
 __all__ = [
+    "AboveZero",
+    "Alpha",
     "Block",
     "Course",
+    "Filter",
+    "FixedPower",
     "Held",
     "Learned",
     "Muscle",
@@ -100,6 +105,144 @@ class Course:
 
 
 @dataclass(frozen=True, slots=True)
+class AboveZero:
+    """Share of a block's clean time in which a feature was above zero; `why` says why not known.
+
+    `note` tells a share that was read otherwise than those of the other blocks.
+    """
+
+    share: float | None
+    clean_s: float
+    note: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedPower:
+    """A feature by the fixed filter in a block's clean time, for comparison across sessions.
+
+    Parameters
+    ----------
+    n : int
+        Grid points behind it (every tenth one).
+    mean_ln : float or None
+        Mean of the logarithm of the unsmoothed power in µV²; of two powers that are compared, the
+        first one's mean minus the second one's.
+    change_ln : float or None
+        The same minus that of the baseline block `against`.
+    against : str
+        Label of that block.
+    why : str
+        Why something of it is not known.
+    """
+
+    n: int
+    mean_ln: float | None
+    change_ln: float | None = None
+    against: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The filter of one band of one feature, as the session told it after fitting.
+
+    Parameters
+    ----------
+    feature : str
+    beside : bool
+        A flank of a periodic power, not its band.
+    band_hz : tuple of float
+    estimator : {'wiener', 'fixed'}
+    fit : str
+        What the protocol asked for: ``session``, ``course`` or ``fixed``.
+    reason : str
+        Why a filter that should be fitted was not.
+    block : str
+        Baseline to which it was fitted.
+    target, target_refused : str
+        ``band`` or ``rhythm``; why the rhythm could not be the target.
+    delay_s : float or None
+        Asked of a fitted filter; group delay of a fixed one.
+    best_lag_s, best_r : float or None
+        Where its envelope correlates best with the ideal one on the baseline, and how well.
+    taps_s, clean_s, reject_hz : float or None
+        Length, clean signal it was fitted to, the alpha peak at which it has a null.
+    reads : mapping
+        What a sine of unit power reads as at ``centre``, ``lower_edge``, ``upper_edge``,
+        ``one_below``, ``one_above`` (one bandwidth outside) and ``alpha_peak``.
+    delays_s, limit, expected, measured : tuple of float
+        The curves of correlation over delay; empty when unknown.
+    spatial : tuple of mapping
+        What a fitted spatial filter became, per site.
+    """
+
+    feature: str
+    beside: bool
+    band_hz: tuple[float, float]
+    estimator: str
+    fit: str
+    reason: str = ""
+    block: str = ""
+    target: str = ""
+    target_refused: str = ""
+    delay_s: float | None = None
+    best_lag_s: float | None = None
+    best_r: float | None = None
+    taps_s: float | None = None
+    clean_s: float | None = None
+    reject_hz: float | None = None
+    reads: Mapping[str, float] = field(default_factory=dict)
+    delays_s: tuple[float, ...] = ()
+    limit: tuple[float, ...] = ()
+    expected: tuple[float, ...] = ()
+    measured: tuple[float, ...] = ()
+    spatial: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it was made for this person."""
+        return self.estimator == "wiener"
+
+
+@dataclass(frozen=True, slots=True)
+class Alpha:
+    """The individual alpha frequency of a session.
+
+    Parameters
+    ----------
+    used_hz : float
+        Around which the bands lie.
+    source : {'measured', 'course', 'fallback'}
+    kind : {'paf', 'cog', 'none', ''}
+        Peak or centre of gravity; empty when nothing was measured.
+    paf_hz, cog_hz : float or None
+    band_hz : tuple of float or None
+        The person's own alpha band.
+    n_channels, n_given : int
+        Channels with a peak, of those looked at.
+    low_confidence : bool
+        Fewer than three channels were looked at.
+    sites, dropped : tuple of str
+    reason : str
+        Why there is none.
+    """
+
+    used_hz: float
+    source: str
+    kind: str = ""
+    paf_hz: float | None = None
+    cog_hz: float | None = None
+    band_hz: tuple[float, float] | None = None
+    n_channels: int = 0
+    n_given: int = 0
+    low_confidence: bool = False
+    sites: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Muscle:
     """Muscle beside the trained feature in one block; `why` says why `r` is not known."""
 
@@ -135,6 +278,8 @@ class Block:
     features: Mapping[str, Course]
     muscle: Muscle
     note: str = ""
+    above_zero: Mapping[str, AboveZero] = field(default_factory=dict)
+    fixed: Mapping[str, FixedPower] = field(default_factory=dict)
 
     @property
     def unclean_s(self) -> float:
@@ -198,6 +343,7 @@ class Rows:
     values: Float
     trusted: Bool
     metrics: Float
+    fixed_uv2: Float
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -234,6 +380,11 @@ class Learned:
     presented: int
     muscle_uv: Float  # per row, mean over the sites watched
     muscle_limits_uv: Mapping[str, float] = field(default_factory=dict)
+    filters: tuple[Filter, ...] = ()
+    fits_told: bool = True  # False: this version of the recording could not tell
+    alpha: Alpha | None = None
+    eyes: Mapping[str, Any] = field(default_factory=dict)  # of the regression of blinks
+    references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def trained(self) -> str | None:

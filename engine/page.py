@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from engine import figures, happened
+from engine.columns import plain
+from engine.estimatorpage import EstimatorPage
 from engine.figures import unit_words
 from engine.frames import PhaseKind
 from engine.happened import clock, named
@@ -19,9 +18,22 @@ from engine.learned import COUNTED, MUSCLE_FLAG
 from engine.measures import Block, Course, Learned, Resting
 from engine.recording import Recording
 from engine.screening import STATEMENT
-from protocols.describe import GRADES, methods_paragraph
+from engine.words import (
+    Picture,
+    Unknown,
+    count,
+    lasting,
+    percent,
+    rounded,
+    signed,
+    tenths,
+    text_or_unknown,
+)
+from protocols.describe import GRADES
+from protocols.methods import methods_paragraph
+from protocols.phrases import hz, leaves
 
-__all__ = ["Page", "Picture", "Unknown", "by_cause", "per_minute", "readable", "weighted"]
+__all__ = ["Page", "by_cause", "per_minute", "weighted"]
 
 NEAR_Z = 0.1  # closer to rest than a tenth of the baseline's spread is "about the same"
 ENDS = {
@@ -33,64 +45,7 @@ ENDS = {
 }
 
 
-# ---------------------------------------------------------------- words for numbers
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Something that cannot be known, and why; shown instead of a number."""
-
-    why: str
-
-    def __html__(self) -> str:
-        reason = f" ({escape(readable(self.why))})" if self.why else ""
-        return f'<span class="unknown">not known{reason}</span>'
-
-    def __str__(self) -> str:
-        return f"not known ({self.why})" if self.why else "not known"
-
-
-def readable(text: str) -> str:
-    """Return text without control and direction characters that could hide or reorder it."""
-    return "".join(
-        "\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in "\n\t" else c
-        for c in text
-    )
-
-
-def _n(x: float | None, digits: int = 3) -> str:
-    """Return a number with some significant digits and a true minus."""
-    if x is None or not math.isfinite(x):
-        return "not known"
-    if x == 0:
-        return "0"
-    size = math.floor(math.log10(abs(x)))
-    text = f"{x:.{max(0, digits - 1 - size)}f}" if -4 <= size < 7 else f"{x:.{digits - 1}e}"
-    return text.replace("-", "−")
-
-
-def _percent(share: float | None, why: str = "") -> Any:
-    return Unknown(why) if share is None else f"{100 * share:.0f} %"
-
-
-def _signed(x: float, digits: int = 2) -> str:
-    text = f"{x:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
-
-
-def _lasting(seconds: float) -> str:
-    """Return a duration in words: ``18 min 5 s``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    whole = round(seconds)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    parts = [f"{hours} h"] if hours else []
-    parts += [f"{minutes} min"]
-    return " ".join([*parts, f"{rest} s"] if rest and not hours else parts)
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+# ---------------------------------------------------------------- over several blocks
 
 
 def weighted(blocks: Sequence[Block], name: str) -> float | None:
@@ -113,21 +68,6 @@ def by_cause(blocks: Sequence[Block]) -> list[tuple[str, float]]:
     return sorted(seconds.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _text(value: Any, why: str = "not in the recording") -> Any:
-    """Return a header value as text, or why there is none."""
-    if value is None or value == "" or value == [] or value == {}:
-        return Unknown(why)
-    return value if isinstance(value, str) else str(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure with what stands below it."""
-
-    svg: Markup
-    caption: str
-
-
 # ---------------------------------------------------------------- the page
 
 
@@ -141,6 +81,7 @@ class Page:
         self.protocol = told.protocol
         self.statement = STATEMENT
         self.muscle_flag = MUSCLE_FLAG
+        self.estimator = EstimatorPage(told)
         self.feature = told.trained or ""
         self.unit = unit_words(told.units.get(self.feature, ""))
 
@@ -153,7 +94,7 @@ class Page:
 
     @property
     def client(self) -> Any:
-        return _text(self.header.get("client"))
+        return text_or_unknown(self.header.get("client"))
 
     @property
     def when(self) -> Any:
@@ -168,11 +109,11 @@ class Page:
     @property
     def where(self) -> Any:
         room = self.header.get("room")
-        return _text(room.get("name") if isinstance(room, Mapping) else None)
+        return text_or_unknown(room.get("name") if isinstance(room, Mapping) else None)
 
     @property
     def use(self) -> Any:
-        return _text(self.header.get("use"))
+        return text_or_unknown(self.header.get("use"))
 
     @property
     def test_session(self) -> bool:
@@ -221,11 +162,11 @@ class Page:
         rate = per_minute(train)
         no_training = "there was no training"
         return [
-            ("Recorded", _lasting(told.length_s), self._how_it_ended()),
+            ("Recorded", lasting(told.length_s), self._how_it_ended()),
             (
                 "Clean training time",
-                _lasting(clean) if train else Unknown(no_training),
-                f"of {_lasting(total)} in {_count(len(train), 'block')}" if train else "",
+                lasting(clean) if train else Unknown(no_training),
+                f"of {lasting(total)} in {count(len(train), 'block')}" if train else "",
             ),
             (
                 "Rewards",
@@ -249,8 +190,8 @@ class Page:
         if course.change is None:
             return Unknown("no baseline was learned")
         if course.relative:
-            return f"{_signed(100 * course.change, 0)} %"
-        return f"{_signed(course.change)} {self.unit}".strip()
+            return f"{signed(100 * course.change, 0)} %"
+        return f"{signed(course.change)} {self.unit}".strip()
 
     @property
     def sentences(self) -> list[str]:
@@ -265,11 +206,11 @@ class Page:
         clean = sum(b.clean_s for b in train)
         total = sum(b.total_s for b in train)
         share = f" ({100 * clean / total:.0f} %)" if total > 0 else ""
-        start = f"The recording lasts {_lasting(told.length_s)} and holds "
+        start = f"The recording lasts {lasting(told.length_s)} and holds "
         if train:
             yield (
-                f"{start}{_count(len(train), 'training block')}{of}; {_lasting(clean)} of "
-                f"{_lasting(total)} training time{share} was clean, and only clean time counts "
+                f"{start}{count(len(train), 'training block')}{of}; {lasting(clean)} of "
+                f"{lasting(total)} training time{share} was clean, and only clean time counts "
                 "below."
             )
         else:
@@ -296,24 +237,24 @@ class Page:
             yield "No clean training time was recorded, so nothing is known of the trained feature."
             return
         s = course.spread
-        seen = f"median {self._own(s.median)}, middle half {_n(s.q1)} to {self._own(s.q3)}"
+        seen = f"median {self._own(s.median)}, middle half {rounded(s.q1)} to {self._own(s.q3)}"
         if rest is None or course.z is None:
             yield f"{name} in training: {seen}. There is no baseline to compare it with."
             return
         yield (
             f"During training {name} ({self._what(name)}) was {self._against_rest(course)} "
             f"({seen}; at rest median {self._own(rest.centre)}, one spread to each side "
-            f"{_n(rest.low)} to {self._own(rest.high)}). "
-            f"That is {_signed(course.z)} spreads of the baseline; the protocol rewards "
+            f"{rounded(rest.low)} to {self._own(rest.high)}). "
+            f"That is {signed(course.z)} spreads of the baseline; the protocol rewards "
             f"{'higher' if told.rules[0][1] == 'above' else 'lower'} values."
         )
         medians = [b.features[name].z for b in told.of(PhaseKind.TRAIN) if name in b.features]
         known = [z for z in medians if z is not None]
         if len(known) > 1:
             yield (
-                f"From block to block the median lay between {_signed(min(known))} and "
-                f"{_signed(max(known))} spreads from rest; the last block minus the first is "
-                f"{_signed(known[-1] - known[0])}."
+                f"From block to block the median lay between {signed(min(known))} and "
+                f"{signed(max(known))} spreads from rest; the last block minus the first is "
+                f"{signed(known[-1] - known[0])}."
             )
         for kind, words in (
             (PhaseKind.TRANSFER, "Without feedback (transfer) it was"),
@@ -322,10 +263,10 @@ class Page:
             for block in told.of(kind):
                 after = block.features.get(name)
                 if after is not None and after.z is not None:
-                    yield f"{words} {self._against_rest(after)} ({_signed(after.z)} spreads)."
+                    yield f"{words} {self._against_rest(after)} ({signed(after.z)} spreads)."
 
     def _own(self, x: float) -> str:
-        return f"{_n(x)} {self.unit}".strip()
+        return f"{rounded(x)} {self.unit}".strip()
 
     def _against_rest(self, course: Course) -> str:
         if course.z is None or course.change is None:
@@ -348,13 +289,13 @@ class Page:
         )
         changes = sum(s.method == "operator" for s in self.told.steps)
         moved = (
-            f" The operator changed a threshold {_count(changes, 'time')}, so rates before and "
+            f" The operator changed a threshold {count(changes, 'time')}, so rates before and "
             "after cannot be compared."
             if changes
             else ""
         )
         given = sum(b.rewards or 0 for b in train)
-        were = f"{_count(given, 'reward')} {'was' if given == 1 else 'were'} given"
+        were = f"{count(given, 'reward')} {'was' if given == 1 else 'were'} given"
         yield (
             f"{were}, {per_minute(train) or 0.0:.1f} per clean minute. "
             f"The reward condition held during {100 * alone:.0f} % of clean training "
@@ -367,14 +308,14 @@ class Page:
         flagged = [b.label for b in known if b.muscle.flagged]
         if flagged:
             yield (
-                f"In {len(flagged)} of {_count(len(known), 'training block')} {self.feature} rose "
+                f"In {len(flagged)} of {count(len(known), 'training block')} {self.feature} rose "
                 f"and fell with muscle tension ({', '.join(flagged)}): what was rewarded there may "
                 "be muscle."
             )
         elif known:
             yield (
                 f"{self.feature} did not go along with muscle tension (correlation above "
-                f"{MUSCLE_FLAG}) in any of {_count(len(known), 'training block')} with enough "
+                f"{MUSCLE_FLAG}) in any of {count(len(known), 'training block')} with enough "
                 "clean time to tell."
             )
         elif train:
@@ -432,8 +373,9 @@ class Page:
         if rest is not None:
             after = f" {unit}" if unit else ""
             rest_words = (
-                f"median {_n(rest.centre)}{after}, one spread (MAD) to each side {_n(rest.low)} "
-                f"to {_n(rest.high)}{after}; from {rest.n / told.grid_hz:.0f} s clean"
+                f"median {rounded(rest.centre)}{after}, one spread (MAD) to each side "
+                f"{rounded(rest.low)} to {rounded(rest.high)}{after}; from "
+                f"{rest.n / told.grid_hz:.0f} s clean"
             )
         directions = [d for f, d in told.rules if f == name]
         role = "shown"
@@ -453,11 +395,22 @@ class Page:
         feature = self.protocol.features.get(name) if self.protocol else None
         if feature is None:
             return "definition not known"
-        band = f"{feature.band_hz[0]:g}-{feature.band_hz[1]:g} Hz" if feature.band_hz else ""
+        band = self._band(name)
         at = f"at {', '.join(feature.at)}" if feature.at else ""
         of = " and ".join(feature.of)
         parts = [feature.kind.replace("_", " ") + (f" of {of}" if of else ""), band, at]
         return ", ".join(p for p in parts if p)
+
+    def _band(self, name: str) -> str:
+        """Return the band in which a feature was measured: that of its filter, once one is told."""
+        feature = self.protocol.features.get(name) if self.protocol else None
+        if feature is None or feature.band_hz is None:
+            return ""
+        found = [f.band_hz for f in self.told.filters if f.feature == name and not f.beside]
+        if found:
+            return tenths(found[0])
+        band = hz(feature.band_hz)
+        return band if feature.iaf is None else f"around alpha, {band} at first"
 
     def _feature_row(self, block: Block, name: str) -> dict[str, Any]:
         course = block.features.get(name)
@@ -469,15 +422,13 @@ class Page:
         change: Any = Unknown("no baseline")
         if course.change is not None:
             change = (
-                f"{_signed(100 * course.change, 0)} %"
-                if course.relative
-                else _signed(course.change)
+                f"{signed(100 * course.change, 0)} %" if course.relative else signed(course.change)
             )
         return row | {
-            "median": _n(s.median),
-            "half": f"{_n(s.q1)} to {_n(s.q3)}",
+            "median": rounded(s.median),
+            "half": f"{rounded(s.q1)} to {rounded(s.q3)}",
             "change": change,
-            "z": Unknown("no baseline") if course.z is None else _signed(course.z),
+            "z": Unknown("no baseline") if course.z is None else signed(course.z),
         }
 
     @property
@@ -504,9 +455,9 @@ class Page:
             rows.append(
                 {
                     "label": b.label,
-                    "alone": _percent(b.rate_alone, none),
-                    "joint": _percent(b.rate_joint, none),
-                    "first": _percent(b.rate_first_threshold, none),
+                    "alone": percent(b.rate_alone, none),
+                    "joint": percent(b.rate_joint, none),
+                    "first": percent(b.rate_first_threshold, none),
                     "rewards": "none" if b.rewards is None else str(b.rewards),
                     "per_minute": "" if rate is None else f"{rate:.1f}",
                 }
@@ -532,8 +483,8 @@ class Page:
                 {
                     "time": clock(s.t_s),
                     "rule": f"{s.feature} {s.direction}".strip(),
-                    "old": "—" if s.old is None else _n(s.old),
-                    "new": f"{_n(s.new)} {unit}".strip(),
+                    "old": "—" if s.old is None else rounded(s.old),
+                    "new": f"{rounded(s.new)} {unit}".strip(),
                     "how": how,
                     "reason": s.reason or (Unknown(no_reason) if s.method != "fixed" else ""),
                 }
@@ -557,9 +508,15 @@ class Page:
                 "Feature, threshold and muscle over time; the tables give the numbers.",
             ),
             f"Blue: {self.feature}, clean time only, averaged over a second or more. Dashed: "
-            f"threshold. {rest}{muscle}Shaded: B baseline, T training, Tr transfer, Post rest. "
-            "Hatched: held. Dark: missing samples.",
+            f"threshold. {rest}{self._before_fit()}{muscle}Shaded: B baseline, T training, Tr "
+            "transfer, Post rest. Hatched: held. Dark: missing samples.",
         )
+
+    def _before_fit(self) -> str:
+        parts = set(leaves(self.protocol, self.feature)) if self.protocol else set()
+        if not any(f.fitted and f.feature in parts for f in self.told.filters):
+            return ""
+        return "In the baseline it is drawn as the fixed filter read it then. "
 
     # ------------------------------------------------------------ clean time, muscle
 
@@ -617,7 +574,7 @@ class Page:
             m = b.muscle
             against: Any = Unknown("no baseline block")
             if m.median_uv is not None and first:
-                against = f"{_signed(100 * (m.median_uv / first - 1), 0)} %"
+                against = f"{signed(100 * (m.median_uv / first - 1), 0)} %"
             course = b.features.get(self.feature)
             rows.append(
                 {
@@ -625,7 +582,7 @@ class Page:
                     "uv": Unknown(m.why) if m.median_uv is None else f"{m.median_uv:.2f}",
                     "against": against,
                     "feature": self._moved(course) if course else Unknown("no clean time"),
-                    "r": Unknown(m.why) if m.r is None else _signed(m.r),
+                    "r": Unknown(m.why) if m.r is None else signed(m.r),
                     "flagged": m.flagged,
                 }
             )
@@ -643,8 +600,8 @@ class Page:
         return self.told.transport.p50_ms is not None
 
     @property
-    def delays(self) -> list[tuple[str, Any, str]]:
-        """(feature, estimator delay, smoothing in words) of what is rewarded or shown."""
+    def delays(self) -> list[tuple[str, Any, str, str]]:
+        """(feature, estimator delay, how that is known, smoothing) of what is rewarded or shown."""
         told = self.told
         names = dict.fromkeys([*(f for f, _ in told.rules), told.level_feature])
         rows = []
@@ -658,9 +615,27 @@ class Page:
             if feature is not None and feature.smooth_s:
                 smooth = f"then smoothed over {feature.smooth_s:g} s"
             elif feature is not None and feature.of:
-                smooth = f"of {', '.join(feature.of)}, which may be smoothed"
-            rows.append((name, shown, smooth))
+                smooth = self._smoothing_of_parts(name)
+            rows.append((name, shown, self._how_known(name), smooth))
         return rows
+
+    def _smoothing_of_parts(self, name: str) -> str:
+        assert self.protocol is not None
+        parts = list(dict.fromkeys(leaves(self.protocol, name)))
+        longest = max((self.protocol.features[p].smooth_s or 0.0 for p in parts), default=0.0)
+        return f"{' and '.join(parts)} smoothed over {longest:g} s" if longest else ""
+
+    def _how_known(self, name: str) -> str:
+        """Return how a feature's estimator delay is known."""
+        told = self.told
+        parts = set(leaves(self.protocol, name)) if self.protocol else set()
+        mine = [f for f in told.filters if f.feature in parts and not f.beside]
+        if name not in told.delay_s:
+            return ""
+        if any(f.fitted for f in mine):
+            measured = all(f.best_lag_s is not None for f in mine if f.fitted)
+            return "measured on the baseline" if measured else "asked for, not measured"
+        return "of the fixed filter"
 
     @property
     def quality(self) -> list[tuple[str, Any]]:
@@ -669,16 +644,16 @@ class Page:
         missing = sum(g[1] for g in told.gaps)
         guard: Any = Unknown("nothing was presented")
         if told.presented:
-            acted = [f"{k} {_count(n, 'time')}" for k, (n, _) in told.guard.items() if n]
+            acted = [f"{k} {count(n, 'time')}" for k, (n, _) in told.guard.items() if n]
             guard = ", ".join(acted) or "none"
         stream = self.recording.spec
         return [
             ("Amplifier", f"{stream.name}, {len(stream.channels)} columns, {stream.rate_hz:g} Hz"),
             ("Reference", self._montage("reference")),
             ("Samples recorded", f"{len(self.recording.samples)}"),
-            ("Gaps", f"{_count(len(told.gaps), 'gap')}, {_n(missing)} s missing" if told.gaps
+            ("Gaps", f"{count(len(told.gaps), 'gap')}, {rounded(missing)} s missing" if told.gaps
              else "none"),
-            ("Holds", f"{_count(len(told.holds), 'hold')}, {_lasting(held)}" if told.holds
+            ("Holds", f"{count(len(told.holds), 'hold')}, {lasting(held)}" if told.holds
              else "none"),
             ("Values shown to the person", str(told.presented) if told.presented
              else Unknown("nothing was presented")),
@@ -689,7 +664,7 @@ class Page:
 
     def _montage(self, key: str) -> Any:
         montage = self.header.get("montage")
-        return _text(montage.get(key) if isinstance(montage, Mapping) else None)
+        return text_or_unknown(montage.get(key) if isinstance(montage, Mapping) else None)
 
     @property
     def interruptions(self) -> list[dict[str, Any]]:
@@ -790,6 +765,10 @@ class Page:
                 "mains_hz": mains if isinstance(mains, (int, float)) else None,
                 "software": f"Neuroloop {version}" if version else None,
                 "estimator_delay_ms": None if delay is None else 1000.0 * delay,
+                "delay_measured": self._how_known(self.feature).startswith("measured"),
+                "filters": self._filter_facts(),
+                "alpha": None if told.alpha is None else plain(told.alpha),
+                "eog": self._eog_fact(),
                 "transport_ms": told.transport.p50_ms,
                 "trained_clean_s": round(clean, 1) if train else None,
                 "gated_share": 1.0 - clean / total if total > 0 else None,
@@ -797,17 +776,44 @@ class Page:
             },
         )
 
+    def _filter_facts(self) -> list[dict[str, Any]] | None:
+        """Return what the Methods paragraph needs of every filter; None when it is not known."""
+        if not self.told.filters and self.recording.damage:
+            return None  # the events that told may be lost
+        return [
+            {
+                "feature": f"{f.feature} (beside)" if f.beside else f.feature,
+                "band_hz": f.band_hz,
+                "fitted": f.fitted,
+                "fit": f.fit,
+                "reason": f.reason,
+                "delay_ms": None if f.delay_s is None else 1000.0 * f.delay_s,
+                "taps_s": f.taps_s,
+                "clean_s": f.clean_s,
+                "target": f.target,
+                "reject_hz": f.reject_hz,
+                "ssd": any("weights" in row for row in f.spatial),
+            }
+            for f in self.told.filters
+        ]
+
+    def _eog_fact(self) -> str | None:
+        eyes = self.told.eyes
+        if not eyes.get("eog"):
+            return None
+        return ", ".join(str(e) for e in eyes["eog"])
+
     @property
     def provenance(self) -> list[tuple[str, Any]]:
         header = self.header
         versions = header.get("versions")
         rows: list[tuple[str, Any]] = [
             ("Recording", self.recording.path.name),
-            ("Recording format", _text(header.get("recording_format"))),
-            ("Neuroloop", _text(header.get("neuroloop"))),
-            ("Protocol", _text(self.protocol.name if self.protocol else None)),
-            ("Protocol, SHA-256", _text(header.get("protocol_sha256"))),
-            ("Room, SHA-256", _text(header.get("room_sha256"))),
+            ("Recording format", text_or_unknown(header.get("recording_format"))),
+            ("Neuroloop", text_or_unknown(header.get("neuroloop"))),
+            ("Protocol", text_or_unknown(self.protocol.name if self.protocol else None)),
+            ("Protocol, SHA-256", text_or_unknown(header.get("protocol_sha256"))),
+            ("Room, SHA-256", text_or_unknown(header.get("room_sha256"))),
             ("Stream", f"{self.recording.spec.source_id} on {self.recording.spec.host}"),
             ("Grid", f"{self.told.grid_hz:g} Hz"),
         ]

@@ -18,8 +18,9 @@ from engine.columns import plain
 from engine.errors import FileError
 from engine.frames import PhaseKind
 from engine.learned import learned
-from engine.page import Page, by_cause, per_minute, readable, weighted
+from engine.page import Page, by_cause, per_minute, weighted
 from engine.recording import Recording, read
+from engine.words import readable
 
 __all__ = ["build_report", "summary", "write_report"]
 
@@ -80,8 +81,10 @@ def summary(recording: Recording) -> dict[str, Any]:
 
     Keys: ``outcome, client, protocol, started, test_session, length_s, clean_s, rewards,
     reward_rate, gated_s_by_cause, trained, blocks, baseline, train, trend, thresholds, holds,
-    gaps, transport_ms, estimator_delay_s, guard, damage, closed``. Times are in seconds since the
-    first sample.
+    gaps, transport_ms, estimator_delay_s, individual_alpha, filters, guard, damage, closed``. Times
+    are in seconds since the first sample. Each of ``blocks`` holds ``fixed`` (per feature the mean
+    logarithm of power by the fixed filter and its change against the baseline, for comparison
+    across sessions) and ``above_zero``.
     """
     told = learned(recording)
     header = recording.header
@@ -126,6 +129,8 @@ def summary(recording: Recording) -> dict[str, Any]:
                 "why_unknown": transport.why,
             },
             "estimator_delay_s": dict(told.delay_s),
+            "individual_alpha": told.alpha,
+            "filters": told.filters,
             "guard": {k: {"times": n, "frames": f} for k, (n, f) in told.guard.items()},
             "missed_frames": told.missed_frames,
             "damage": recording.damage,

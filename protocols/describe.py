@@ -1,4 +1,4 @@
-"""A protocol in plain sentences: for `neuroloop check`, and as a Methods paragraph."""
+"""A protocol in plain sentences, for `neuroloop check`."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.frames import Phase, PhaseKind
-from engine.units import spoken_s
+from engine.units import NOMINAL_IAF_HZ, spoken_s
 from protocols.load import hints
-from protocols.model import (
-    BaselineBlock,
-    Edge,
-    Feature,
-    GateSetting,
-    Level,
-    Protocol,
-    Rule,
-    Threshold,
+from protocols.model import GateSetting, Protocol
+from protocols.phrases import (
+    UNITS,
+    feature_words,
+    leaves,
+    level_words,
+    listed,
+    made_for,
+    milliseconds,
+    seconds,
+    threshold_words,
 )
 from protocols.plan import expand, total_s
 
-__all__ = ["FACTS", "Section", "as_text", "describe", "methods_paragraph"]
+__all__ = ["GRADES", "Section", "as_text", "describe"]
 
 GRADES = {
     "A": "placebo-controlled trials speak for it",
@@ -30,8 +32,6 @@ GRADES = {
     "C": "uncontrolled or very small studies",
     "X": "experimental; no evidence to speak of",
 }
-
-UNITS = {"uV2": "µV²", "uV": "µV", "1": "", "": ""}
 
 # What the file itself answers of the 24 CRED-nf items (Ros et al. 2020); the rest is for the
 # study, the recording and the report.
@@ -64,6 +64,7 @@ def describe(
     plan: Sequence[Phase] | None = None,
     units: Mapping[str, str] | None = None,
     delays_s: Mapping[str, float] | None = None,
+    windows_s: Mapping[str, float] | None = None,
     transport_ms: float | None = None,
 ) -> tuple[Section, ...]:
     """Say what the protocol does.
@@ -74,9 +75,12 @@ def describe(
     plan : sequence of Phase, optional
         As expanded, e.g. shortened; by default the full session.
     units : mapping of str to str, optional
-        Unit of each kind of feature (``uV2``, ``uV``, ``1``).
+        Unit of each kind of feature (``uV2``, ``uV``, ``s``, ``1/min``, ``1``).
     delays_s : mapping of str to float, optional
-        Per feature, how far back its number speaks of the brain (the estimator's delay).
+        Per feature, how far back its number speaks of the brain by fixed filters (the
+        estimator's delay).
+    windows_s : mapping of str to float, optional
+        Per feature that takes some time together, how much; half of it is part of the delay.
     transport_ms : float, optional
         Typical time from the newest sample to the picture.
     """
@@ -85,89 +89,26 @@ def describe(
     return (
         Section(protocol.title, (protocol.summary,)),
         Section("Evidence", _evidence(protocol)),
-        Section("What is measured", tuple(_measured(protocol, units or {}))),
+        Section("What is measured", tuple(_measured(protocol, units or {}, windows_s or {}))),
         Section("What is rewarded", tuple(_rewarded(protocol))),
         Section("What the person perceives", tuple(_perceived(protocol))),
         Section("What can pause it", tuple(_pauses(protocol))),
         Section("How long it lasts", tuple(_lasts(plan))),
         Section("What it needs", tuple(_needs(protocol))),
-        Section("How old the answer is when shown", tuple(_age(protocol, delays_s, transport_ms))),
+        Section(
+            "How old the answer is when shown",
+            tuple(_age(protocol, delays_s, windows_s or {}, transport_ms)),
+        ),
         Section("CRED-nf", tuple(_cred(protocol))),
         *((Section("Worth a second thought", notes),) if notes else ()),
         *((Section("Cautions", protocol.cautions),) if protocol.cautions else ()),
     )
 
 
-# ---------------------------------------------------------------- words for parts
-
-
-def _listed(items: Sequence[str], word: str = "and") -> str:
-    items = [i for i in items if i]
-    if len(items) < 2:
-        return "".join(items)
-    return f"{', '.join(items[:-1])} {word} {items[-1]}"
-
-
-def _hz(band: tuple[float, float]) -> str:
-    return f"{band[0]:g}-{band[1]:g} Hz"
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds * 1000:g} ms" if 0 < seconds < 0.1 else f"{seconds:g} s"
-
-
-def _feature(name: str, feature: Feature) -> str:
-    """Return one feature as a sentence part."""
-    at = _listed(feature.at)
-    mean = "mean " if len(feature.at) > 1 else ""
-    band = _hz(feature.band_hz) if feature.band_hz else ""
-    words = {
-        "power": f"{mean}power in {band} at {at}",
-        "amplitude": f"{mean}amplitude in {band} at {at}",
-        "relative_power": f"{mean}share of {band} in {_hz(feature.total_hz or (1.0, 40.0))} power "
-        f"at {at}",
-        "ratio": f"{' divided by '.join(feature.of)}",
-        "log_ratio": f"ln {' minus ln '.join(feature.of)}",
-        "peak_to_peak": f"peak-to-peak voltage in {_seconds(feature.window_s or 1.0)} at {at}",
-    }
-    parts = [band and f"in {band}", at and f"at {at}", _listed(feature.of) and f"of {feature.of}"]
-    said = words.get(feature.kind, " ".join((feature.kind, *filter(None, parts))))
-    smooth = f", smoothed over {_seconds(feature.smooth_s)}" if feature.smooth_s else ""
-    return f"{name}: {said}{smooth}"
-
-
-def _threshold(rule: Rule) -> str:
-    threshold = rule.threshold
-    if threshold.method == "fixed":
-        return f"{threshold.value:g} {UNITS[threshold.unit]}".strip()
-    said = "the value exceeded" if rule.direction == "above" else "the value it stays below"
-    return f"{said} during {_success(threshold)} of clean baseline time"
-
-
-def _success(threshold: Threshold) -> str:
-    return f"{100 * (threshold.success or 0.0):g} %"
-
-
-def _edge(edge: Edge) -> str:
-    if edge.fixed is not None:
-        return f"{edge.fixed:g} {UNITS[edge.unit]}".strip()
-    if edge.plus_mad == 0.0:
-        return "the resting median"
-    sign = "above" if edge.plus_mad > 0 else "below"
-    return f"{abs(edge.plus_mad):g} MAD {sign} the resting median"
-
-
-def _level(level: Level) -> str:
-    return (
-        f"The level is 0 at {_edge(level.start)} of {level.feature} and 1 at {_edge(level.end)}, "
-        f"smoothed over {_seconds(level.smooth_s)}."
-    )
-
-
 def _where(gate: GateSetting, protocol: Protocol, usual: str) -> str:
     if gate.at is not None:
-        return _listed(gate.at)
-    return f"{usual}, as far as the stream has them" if usual else _listed(protocol.sites)
+        return listed(gate.at)
+    return f"{usual}, as far as the stream has them" if usual else listed(protocol.sites)
 
 
 # ---------------------------------------------------------------- sections
@@ -182,29 +123,85 @@ def _evidence(protocol: Protocol) -> tuple[str, ...]:
     )
 
 
-def _measured(protocol: Protocol, units: Mapping[str, str]) -> list[str]:
+def _measured(
+    protocol: Protocol, units: Mapping[str, str], windows_s: Mapping[str, float]
+) -> list[str]:
     lines = []
     for name, feature in protocol.features.items():
         unit = UNITS.get(units.get(feature.kind, ""), "")
-        lines.append(_feature(name, feature) + (f", in {unit}." if unit else "."))
+        said = feature_words(name, feature, windows_s.get(name))
+        # A rate says its unit in its own words.
+        in_unit = f", in {unit}" if unit and not unit.startswith("per ") else ""
+        lines.append(f"{said}{in_unit}.")
+    lines += _filters(protocol)
+    lines += _alpha(protocol)
     condition = protocol.condition
     mains = "mains removed by a notch" if condition.mains == "notch" else "mains left in"
     lines.append(
-        f"Reference: {_listed(condition.reference, 'or')} (the first that the montage allows); "
+        f"Reference: {listed(condition.reference, 'or')} (the first that the montage allows); "
         f"high-pass {condition.high_pass_hz:g} Hz; {mains}."
     )
+    if condition.eog == "regress":
+        lines.append(
+            "Blinks are regressed out of every trained channel by the EOG electrodes, fitted to "
+            "the baseline; without enough blinks there nothing is taken out, and the report says "
+            "so."
+        )
     return lines
+
+
+WHEN = {
+    "session": "the baseline of each session",
+    "course": "the first session of a person's course, and kept for the later ones",
+}
+
+
+def _filters(protocol: Protocol) -> list[str]:
+    """Return how the band filters are made."""
+    made = made_for(protocol)
+    groups: dict[tuple[str, float, str], list[str]] = {}
+    for name, how in made.items():
+        groups.setdefault(how, []).append(name)
+    lines = []
+    for (when, delay_s, target), names in groups.items():
+        rhythm = " to follow what stands out of the 1/f background" if target == "rhythm" else ""
+        lines.append(
+            f"Band {'filter' if len(names) == 1 else 'filters'} of {listed(names)}: fitted to "
+            f"{WHEN.get(when, when)}{rhythm}, for a delay of {milliseconds(delay_s)}."
+        )
+    fixed = [n for n, f in protocol.features.items() if f.band_hz and n not in made]
+    if fixed:
+        lines.append(
+            f"Band {'filter' if len(fixed) == 1 else 'filters'} of {listed(fixed)}: fixed, the "
+            "same for everybody."
+        )
+    return lines
+
+
+def _alpha(protocol: Protocol) -> list[str]:
+    """Return where the individual alpha frequency comes from, if anything follows it."""
+    blocks = [f"`{b.name}`" for b in protocol.baseline if "iaf" in b.uses]
+    if not blocks:
+        return []
+    follow = [n for n, f in protocol.features.items() if f.iaf is not None]
+    line = f"The individual alpha frequency is read from the baseline {listed(blocks)}"
+    if not follow:
+        return [f"{line} and reported; no band follows it."]
+    return [
+        f"{line}; {listed(follow)} {'follows' if len(follow) == 1 else 'follow'} it. Without a "
+        f"valid alpha peak {NOMINAL_IAF_HZ:g} Hz stands in, and the report says so."
+    ]
 
 
 def _rewarded(protocol: Protocol) -> list[str]:
     reward = protocol.reward
     lines = [
-        f"{reward.feature} {reward.direction} {_threshold(reward)}, held for "
-        f"{_seconds(reward.sustain_s)}; then no further reward for "
-        f"{_seconds(reward.refractory_s)}."
+        f"{reward.feature} {reward.direction} {threshold_words(reward)}, held for "
+        f"{seconds(reward.sustain_s)}; then no further reward for "
+        f"{seconds(reward.refractory_s)}."
     ]
     lines += [
-        f"Only while {rule.feature} is {rule.direction} {_threshold(rule)}."
+        f"Only while {rule.feature} is {rule.direction} {threshold_words(rule)}."
         for rule in protocol.inhibit
     ]
     shares = [r.threshold.success for r in protocol.rules]
@@ -226,11 +223,11 @@ def _perceived(protocol: Protocol) -> list[str]:
         f"a `{sound.on_reward}` at each reward" if sound.on_reward else "",
         "short tones where blocks begin and end" if sound.cues == "tones" else "",
     ]
-    heard = _listed(sounds) or "no sound"
+    heard = listed(sounds) or "no sound"
     said = list(dict.fromkeys(s.say for s in protocol.session if s.say))
     return [
         f"Seen: {picture}. Heard: {heard}.",
-        _level(feedback.level),
+        level_words(feedback.level),
         *(f"Told: “{text}”" for text in said),
     ]
 
@@ -250,11 +247,11 @@ def _pauses(protocol: Protocol) -> list[str]:
             lines.append(f"{name}: not watched (switched off in the protocol).")
             continue
         limit = f", above {gate.limit_uv:g} µV" if gate.limit_uv is not None else ""
-        after = f", and {_seconds(gate.after_s)} after" if gate.after_s is not None else ""
+        after = f", and {seconds(gate.after_s)} after" if gate.after_s is not None else ""
         lines.append(f"{name} at {_where(gate, protocol, usual)}{limit}{after}.")
     motion = gates.motion
     limit = f", above {motion.limit_g:g} g" if motion.limit_g is not None else ""
-    after = f", and {_seconds(motion.after_s)} after" if motion.after_s is not None else ""
+    after = f", and {seconds(motion.after_s)} after" if motion.after_s is not None else ""
     lines.append(
         f"A movement of the head, where the stream has an accelerometer{limit}{after}."
         if motion.on
@@ -303,7 +300,7 @@ def _phase_name(phase: Phase) -> str:
 def _needs(protocol: Protocol) -> list[str]:
     needs = protocol.needs
     lines = [
-        f"Electrodes at {_listed(needs.channels)}, at {needs.rate_hz:g} samples per second or more."
+        f"Electrodes at {listed(needs.channels)}, at {needs.rate_hz:g} samples per second or more."
     ]
     references = {
         "average": "16 or more EEG channels for the average",
@@ -313,20 +310,25 @@ def _needs(protocol: Protocol) -> list[str]:
     }
     wanted = [references[r] for r in protocol.condition.reference if r in references]
     if wanted and "as recorded" not in protocol.condition.reference:
-        lines.append(f"For the reference: {_listed(wanted, 'or')}.")
+        lines.append(f"For the reference: {listed(wanted, 'or')}.")
     return lines
 
 
 def _age(
-    protocol: Protocol, delays_s: Mapping[str, float] | None, transport_ms: float | None
+    protocol: Protocol,
+    delays_s: Mapping[str, float] | None,
+    windows_s: Mapping[str, float],
+    transport_ms: float | None,
 ) -> list[str]:
-    lines = []
-    for name in dict.fromkeys(
-        (protocol.feedback.level.feature, *(r.feature for r in protocol.rules))
-    ):
-        delay = None if delays_s is None else delays_s.get(name)
-        number = "not known before a rate is known" if delay is None else f"{1000 * delay:.0f} ms"
-        lines.append(f"Estimator, {name}: {number} (how far back the number speaks of the brain).")
+    names = (protocol.feedback.level.feature, *(r.feature for r in protocol.rules))
+    lines = [
+        f"Estimator, {name}: {_delay(protocol, name, delays_s, windows_s)}."
+        for name in dict.fromkeys(names)
+    ]
+    lines.append(
+        "The estimator's delay is how far back the number speaks of the brain; smoothing adds to "
+        "it."
+    )
     transport = (
         "measured in every session and shown live"
         if transport_ms is None
@@ -334,6 +336,49 @@ def _age(
     )
     lines.append(f"Transport, from the newest sample to the picture: {transport}.")
     return lines
+
+
+MEASURED = {
+    "session": "fitted to the baseline of each session; measured then",
+    "course": "fitted once per course; measured in its first session",
+}
+
+
+def _delay(
+    protocol: Protocol,
+    name: str,
+    delays_s: Mapping[str, float] | None,
+    windows_s: Mapping[str, float],
+) -> str:
+    """Return the estimator's delay of one feature in words."""
+    made = made_for(protocol)
+    parts = list(dict.fromkeys(leaves(protocol, name)))
+    fitted = [p for p in parts if p in made]
+    if not fitted:
+        delay = None if delays_s is None else delays_s.get(name)
+        return "not known before a rate is known" if delay is None else f"{1000 * delay:.0f} ms"
+    asked: dict[tuple[float, str], list[str]] = {}
+    for part in fitted:
+        when, delay_s, _ = made[part]
+        asked.setdefault((delay_s, when), []).append(part)
+    said = [
+        (f"{listed(of)}: " if parts != [name] and len(asked) > 1 else "")
+        + f"asked for {milliseconds(delay_s)} ({MEASURED.get(when, when)})"
+        for (delay_s, when), of in asked.items()
+    ]
+    prefix = f"that of {listed(parts)}, " if parts != [name] and len(asked) == 1 else ""
+    windows = [windows_s[n] for n in dict.fromkeys((name, *_chain(protocol, name)))
+               if n in windows_s]  # fmt: skip
+    more = f", and half its window of {seconds(max(windows))} beyond that" if windows else ""
+    return prefix + listed(said) + more
+
+
+def _chain(protocol: Protocol, name: str, deep: int = 4) -> list[str]:
+    """Return everything that a feature is made of."""
+    feature = protocol.features.get(name)
+    if feature is None or not deep:
+        return []
+    return [p for part in feature.of for p in (part, *_chain(protocol, part, deep - 1))]
 
 
 def _cred(protocol: Protocol) -> list[str]:
@@ -350,96 +395,3 @@ def _cred(protocol: Protocol) -> list[str]:
     if "transfer" not in phases:
         lines.append("There is no transfer block, so learning without feedback is not tested.")
     return lines
-
-
-# ---------------------------------------------------------------- the Methods paragraph
-
-FACTS = (
-    "amplifier",
-    "n_channels",
-    "rate_hz",
-    "reference",
-    "mains_hz",
-    "software",
-    "estimator_delay_ms",
-    "transport_ms",
-    "trained_clean_s",
-    "gated_share",
-    "test_session",
-)
-
-
-def methods_paragraph(protocol: Protocol, facts: Mapping[str, object]) -> str:
-    """Write the Methods paragraph of one session.
-
-    Parameters
-    ----------
-    protocol : Protocol
-    facts : mapping
-        What only the session knows, by the names in `FACTS`; what is missing or None is
-        written as "not known". `estimator_delay_ms`, `transport_ms` and `gated_share` (0..1)
-        are numbers, `test_session` a bool, the others text or numbers.
-    """
-
-    def fact(name: str, unit: str = "", scale: float = 1.0, digits: int = 4) -> str:
-        value = facts.get(name)
-        if value is None or value != value:
-            return "not known"
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return f"{scale * value:.{digits}g}{unit}"
-        return f"{value}{unit}"
-
-    condition, plan = protocol.condition, expand(protocol)
-    mains = (
-        f"mains ({fact('mains_hz', ' Hz')}) was removed by a notch filter"
-        if condition.mains == "notch"
-        else "mains was not filtered"
-    )
-    trained = [p for p in plan if p.kind is PhaseKind.TRAIN]
-    gates = [
-        n
-        for n in ("blink", "saccade", "amplitude", "step", "muscle", "motion")
-        if getattr(protocol.gates, n).on
-    ]
-    features = "; ".join(_feature(n, f) for n, f in protocol.features.items())
-    sentences = [
-        f"EEG was recorded with {fact('amplifier')} ({fact('n_channels')} channels, "
-        f"{fact('rate_hz', ' Hz')}) and processed online by {fact('software')}.",
-        f"The reference was {fact('reference')}; the signal was high-pass filtered at "
-        f"{condition.high_pass_hz:g} Hz, and {mains}.",
-        f"Features were computed causally with fixed filters: {features}.",
-        f"The estimator's delay was {fact('estimator_delay_ms', ' ms', digits=3)}; samples reached "
-        f"the display after {fact('transport_ms', ' ms', digits=3)} (median).",
-        _baseline_sentence(protocol.baseline),
-        f"A reward was given when {protocol.reward.feature} stayed {protocol.reward.direction} "
-        f"{_threshold(protocol.reward)} for {_seconds(protocol.reward.sustain_s)}"
-        + "".join(
-            f", while {r.feature} was {r.direction} {_threshold(r)}" for r in protocol.inhibit
-        )
-        + f"; after a reward none followed for {_seconds(protocol.reward.refractory_s)}.",
-        _level(protocol.feedback.level).replace("The level is", "Continuous feedback was"),
-        f"Moments with artefacts ({_listed(gates) or 'no gate was on'}) gave neither feedback nor "
-        f"reward; they made up {fact('gated_share', ' %', 100.0, 3)} of training time.",
-        f"Training was planned as {len(trained)} "
-        f"{'block' if len(trained) == 1 else 'blocks'} of "
-        f"{_listed(list(dict.fromkeys(spoken_s(p.lasts_s) for p in trained)), 'or')} "
-        f"(clean time reached: {fact('trained_clean_s', ' s')}).",
-    ]
-    if facts.get("test_session"):
-        sentences.insert(
-            0,
-            "This was a shortened test session, not a training session; lengths are as planned.",
-        )
-    return " ".join(s for s in sentences if s)
-
-
-def _baseline_sentence(blocks: Sequence[BaselineBlock]) -> str:
-    learning = [b for b in blocks if b.learn]
-    if not learning:
-        return "No baseline was used."
-    said = [
-        f"{spoken_s(b.lasts_s)} with eyes {b.eyes} for {_listed(b.learn)} "
-        f"(at least {spoken_s(b.needs_clean_s)} clean)"
-        for b in learning
-    ]
-    return f"Resting values were learned from {_listed(said)}."

@@ -11,14 +11,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from engine.assemble import assemble, feature_units
 from engine.errors import FileError
+from engine.estimatorpage import alpha_sentence
 from engine.features import FEATURES
+from engine.filters import delays_s
 from engine.frames import (
     Chunk,
     Command,
@@ -33,13 +35,14 @@ from engine.frames import (
 )
 from engine.happened import clock, spoken
 from engine.learned import learned
-from engine.measures import Block, Learned, binned
+from engine.measures import Alpha, Block, Filter, Learned, binned
 from engine.person import Person, columns
 from engine.record import Recorder
 from engine.recording import Recording, Table, read
 from engine.report import build_report, summary, write_report
 from engine.screening import STATEMENT
 from protocols.load import load
+from protocols.model import Feature
 from protocols.plan import expand
 
 RATE_HZ = 250.0
@@ -67,11 +70,22 @@ def short_plan(protocol: Any) -> tuple[Phase, ...]:
 class Live:
     """Runs a session without LSL and records it, as the conductor would."""
 
-    def __init__(self, path: Path, *, hostile: str = "", client: str = "C-017") -> None:
-        loaded = load("smr_up", FEATURES)
-        plan = short_plan(loaded.protocol)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        hostile: str = "",
+        client: str = "C-017",
+        name: str = "smr_up",
+        make_plan: Callable[[Any], tuple[Phase, ...]] = short_plan,
+        change: Callable[[Any], Any] = lambda protocol: protocol,
+        eyes: Literal["open", "closed"] = "open",
+    ) -> None:
+        loaded = load(name, FEATURES)
+        protocol = change(loaded.protocol)
+        plan = make_plan(protocol)
         spec = replace(SPEC, name=f"sim{hostile}")
-        self.assembly = assemble(spec, loaded.protocol, plan, mains_hz=50.0)
+        self.assembly = assemble(spec, protocol, plan, mains_hz=50.0)
         self.fold, self.decider = self.assembly.fold, self.assembly.decider
         montage = self.assembly.montage
         header = {
@@ -83,7 +97,7 @@ class Live:
             "use": "test",
             "room": {"name": f"room{hostile}"},
             "room_sha256": "ab" * 32,
-            "protocol": loaded.protocol,
+            "protocol": protocol,
             "protocol_sha256": loaded.sha256,
             "protocol_text": loaded.text + hostile,
             "plan": plan,
@@ -95,7 +109,7 @@ class Live:
             },
             "delay_s": self.assembly.delay_s,
             "level_feature": self.assembly.level_feature,
-            "feature_units": feature_units(loaded.protocol),
+            "feature_units": feature_units(protocol),
             "mains_hz": 50.0,
             "grid_hz": spec.grid_hz,
             "hop": spec.hop,
@@ -108,12 +122,12 @@ class Live:
             path,
             header,
             spec,
-            features=feature_units(loaded.protocol),
+            features=feature_units(protocol),
             metrics=self.fold.gates.metric_names,
-            rules=[r.feature for r in loaded.protocol.rules],
+            rules=[r.feature for r in protocol.rules],
             now=lambda: self.t,
         )
-        self.person = Person(RATE_HZ, seed=4, blinks=False, jaw=False)
+        self.person = Person(RATE_HZ, seed=4, eyes=eyes, blinks=False, jaw=False)
         self.seq = 0
         self.hostile = hostile
 
@@ -519,7 +533,7 @@ def test_page_can_be_read_aloud(page: str) -> None:
     assert reader.headings[0] == 1
     assert reader.headings.count(1) == 1
     assert all(b - a <= 1 for a, b in zip(reader.headings, reader.headings[1:], strict=False))
-    assert reader.figures == 4
+    assert reader.figures == 5
     assert page.count("<title id=") == reader.figures
     assert '<html lang="en">' in page
     assert "<text" in page  # text in figures stays text
@@ -576,7 +590,7 @@ def test_hostile_names_in_figures(recording: Recording) -> None:
     header = {**recording.header, "plan": plan, "feature_units": units}
     page = build_report(replace(recording, header=header))
     reader = Reader(page)
-    assert reader.figures == 4
+    assert reader.figures == 5
     assert "script" not in reader.tags
 
 
@@ -771,3 +785,302 @@ def test_rewards_and_lead_ins_are_not_listed() -> None:
     assert spoken(Event(0.0, 0, "reward", {"n": 1})) is None
     lead_in = {"kind": "ready", "name": "train", "block": 1}
     assert spoken(Event(0.0, 0, "phase_begin", lead_in)) is None
+
+
+# ---------------------------------------------------------------- the estimator
+
+
+def asymmetry_plan(protocol: Any) -> tuple[Phase, ...]:
+    """Return the blocks of the asymmetry protocol: long enough for an alpha peak, else short."""
+    lasts = {"eyes_closed": 30.0, "eyes_open": 13.0}
+    kept: list[Phase] = []
+    for phase in expand(protocol):
+        if phase.kind is PhaseKind.READY or phase.kind is PhaseKind.REST or phase.block > 2:
+            continue
+        kept.append(phase)
+    return tuple(
+        replace(
+            p,
+            index=i,
+            lasts_s=min(p.lasts_s, lasts.get(p.name, 8.0)),
+            needs_clean_s=min(p.needs_clean_s, 5.0),
+        )
+        for i, p in enumerate(kept)
+    )
+
+
+@pytest.fixture(scope="module")
+def sides(tmp_path_factory: pytest.TempPathFactory) -> tuple[Live, Recording, Learned]:
+    """A session of the asymmetry protocol, with bands around the individual alpha frequency."""
+    path = tmp_path_factory.mktemp("sides") / "sides.xdf"
+    live = Live(path, name="faa", make_plan=asymmetry_plan, eyes="closed")
+    live.order("start")
+    live.until(PhaseKind.POST)
+    live.run(3.0)
+    live.recorder.close()
+    assert live.recorder.fault is None
+    recording = read(path)
+    return live, recording, learned(recording)
+
+
+def test_the_delay_is_the_one_that_the_engine_states(
+    sides: tuple[Live, Recording, Learned], told: Learned, recording: Recording
+) -> None:
+    live, _, asymmetry = sides
+    assert asymmetry.delay_s == pytest.approx(dict(live.assembly.delay_s))
+    # and no longer the one of the header, which was written before anything was fitted
+    assert asymmetry.delay_s["asymmetry"] != pytest.approx(0.1, abs=1e-9)
+    assert asymmetry.delay_s["alpha_left"] < recording.header["delay_s"]["smr"]
+    fits = [e.data for e in recording.events if e.kind == "fit"]
+    assert {f["feature"]: f["best_lag_s"] for f in fits} == told.delay_s
+
+
+def test_delays_of_parts_windows_and_of_what_was_not_measured() -> None:
+    protocol = load("faa", FEATURES).protocol
+    more = {
+        "share": Feature.model_construct(kind="share_above", of=("asymmetry",), window_s=30.0),
+        "coh": Feature.model_construct(kind="coherence", at=("F3", "F4"), band_hz=(8.0, 12.0)),
+    }
+    protocol = protocol.model_copy(update={"features": {**protocol.features, **more}})
+    stated = {"alpha_left": 0.3, "alpha_right": 0.3, "asymmetry": 0.3, "share": 15.3, "coh": 1.3}
+    made = [
+        Filter("alpha_left", False, (8.0, 12.0), "wiener", "session", delay_s=0.1, best_lag_s=0.14),
+        Filter("alpha_right", False, (8.0, 12.0), "wiener", "session", delay_s=0.1),
+        Filter("coh", False, (8.0, 12.0), "fixed", "session", delay_s=0.2, best_lag_s=0.3),
+    ]
+    assert delays_s(stated, made, protocol) == pytest.approx(
+        {
+            "alpha_left": 0.14,  # measured
+            "alpha_right": 0.1,  # asked for: too little rest to measure
+            "asymmetry": 0.14,  # the longer one
+            "share": 15.14,  # half its window beyond that
+            "coh": 1.2,  # a fixed filter's own delay, and half of 2 s
+        }
+    )
+    assert delays_s(stated, [], protocol) == stated
+
+
+def test_what_the_filters_are_is_on_the_page(page: str, told: Learned) -> None:
+    text = Reader(page).text
+    smr = next(f for f in told.filters if f.feature == "smr")
+    assert smr.fitted
+    assert f"{1000 * (smr.best_lag_s or 0):.0f} ms" in text
+    assert "correlation with the ideal envelope," in text
+    for curve in ("Limit: the best filter for each delay", "Expected of this filter"):
+        assert curve in text
+    assert "What a pure tone reads as" in text
+    assert "Wiener-optimal causal complex FIR filters" in text
+    assert "Smetanin et al. 2020" in text
+    assert "exact nulls at 0 Hz and mains (50 Hz)" in text
+    assert "Corcoran" not in text  # nothing in this protocol follows alpha
+    assert "measured on the baseline" in text
+
+
+def test_individual_alpha_is_told_with_its_confidence(
+    sides: tuple[Live, Recording, Learned],
+) -> None:
+    _, recording, told = sides
+    alpha = told.alpha
+    assert alpha is not None
+    assert alpha.source == "measured"
+    assert alpha.used_hz == pytest.approx(10.0, abs=0.6)
+    assert {f.band_hz for f in told.filters} == {(alpha.used_hz - 2.0, alpha.used_hz + 2.0)}
+    text = Reader(build_report(recording)).text
+    assert f"Individual alpha frequency: {alpha.used_hz:.1f} Hz (peak alpha frequency)" in text
+    assert "after Corcoran et al. 2018" in text
+    assert summary(recording)["individual_alpha"]["sites"] == list(alpha.sites)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "said"),
+    [
+        (
+            Alpha(10.0, "fallback", "none", reason="no peak stands out."),
+            "No valid individual alpha frequency was found (no peak stands out). Bands that follow "
+            "it lie around 10.0 Hz",
+        ),
+        (Alpha(9.6, "course"), "9.6 Hz, as measured in the first session of the course"),
+        (
+            Alpha(10.2, "measured", "cog", n_channels=1, n_given=2, low_confidence=True),
+            "10.2 Hz (centre of gravity of alpha), from 1 of 2 posterior channels. The peak is "
+            "split or hardly higher than the next one, so its centre is used. Low confidence",
+        ),
+    ],
+)
+def test_alpha_in_words(alpha: Alpha, said: str) -> None:
+    assert said in alpha_sentence(alpha)
+
+
+def test_a_filter_that_was_not_fitted_says_why(recording: Recording) -> None:
+    kept = {
+        "feature": "smr", "beside": False, "band_hz": [12.0, 15.0], "block": "eyes_open",
+        "fit": "session", "estimator": "fixed", "reason": "only 3 s lie in clean stretches",
+        "delay_s": 0.21,
+    }  # fmt: skip
+    others = tuple(e for e in recording.events if e.kind != "fit")
+    changed = replace(recording, events=(*others, Event(T0, 4000, "fit", kept)))
+    text = Reader(build_report(changed)).text
+    assert "only 3 s lie in clean stretches" in text
+    assert "too little clean rest" in text
+    assert learned(changed).delay_s["smr"] == 0.21
+    assert "of the fixed filter" in text
+    assert "Wiener-optimal" not in text
+
+
+def test_hostile_fit_events_do_not_stop_the_report(recording: Recording) -> None:
+    odd: list[dict[str, Any]] = [
+        {},
+        {"feature": 3, "estimator": "wiener", "band_hz": [1, 2]},
+        {"feature": HOSTILE, "estimator": "wiener", "band_hz": [12, 15], "spatial": [3, {}],
+         "reads": {"centre": None}, "delays_s": [0.0, 0.1], "limit": [0.5], "measured": [0.4, None],
+         "reason": HOSTILE, "block": HOSTILE},
+        {"feature": "smr", "estimator": "wiener", "band_hz": "x"},
+    ]  # fmt: skip
+    alpha = Event(T0, 4000, "iaf", {"used_hz": 9.0, "source": HOSTILE, "sites": [HOSTILE]})
+    more = (*(Event(T0, 4000, "fit", d) for d in odd), alpha)
+    reader = Reader(build_report(replace(recording, events=(*recording.events, *more))))
+    assert "script" not in reader.tags
+    lost = replace(recording, events=tuple(Event(T0, 4000, "fit", d) for d in odd))
+    assert "script" not in Reader(build_report(lost)).tags
+
+
+# ---------------------------------------------------------------- two sides
+
+
+def test_share_of_clean_time_above_zero(sides: tuple[Live, Recording, Learned]) -> None:
+    _, recording, told = sides
+    b = block(told, "Training 1")
+    r = told.rows
+    inside = (r.t_s >= b.start_s) & (r.t_s <= b.end_s) & (r.gate == 0) & (r.held == 0)
+    x = r.values[inside, told.feature_names.index("asymmetry")]
+    x = x[np.isfinite(x)]
+    found = b.above_zero["asymmetry"]
+    assert found.share == pytest.approx(float((x > 0).mean()), abs=0.02)
+    assert found.clean_s == pytest.approx(b.clean_s, abs=0.2)
+    assert found.note == ""
+    assert "fixed filter" in block(told, "Baseline eyes open").above_zero["asymmetry"].note
+    text = Reader(build_report(recording)).text
+    assert "asymmetry: share of clean time above zero" in text
+    assert "no diagnosis" in text
+    assert "depress" not in text.split("Evidence for this protocol")[0]
+
+
+def test_powers_have_no_share_above_zero(told: Learned) -> None:
+    assert all(b.above_zero == {} for b in told.blocks)
+
+
+# ---------------------------------------------------------------- across sessions
+
+
+def fixed_by_hand(
+    told: Learned, recording: Recording, label: str, name: str
+) -> tuple[int, float | None]:
+    """Return the mean of ln power of the recording's own column over a block's clean points."""
+    b = block(told, label)
+    r = told.rows
+    needed = [told.feature_names.index(f) for f, _ in told.rules]
+    good = (r.t_s >= b.start_s) & (r.t_s <= b.end_s) & (r.gate == 0) & (r.held == 0)
+    good &= r.trusted[:, needed].all(axis=1)
+    x = r.fixed_uv2[good, told.feature_names.index(name)]
+    x = x[np.isfinite(x)]
+    return len(x), float(np.log(x).mean()) if len(x) else None
+
+
+def test_blocks_after_the_fit_are_read_from_the_column(told: Learned, recording: Recording) -> None:
+    n, mean = fixed_by_hand(told, recording, "Transfer", "smr")
+    found = block(told, "Transfer").fixed["smr"]
+    assert (found.n, found.mean_ln) == (n, pytest.approx(mean))
+    rest = block(told, "Baseline eyes open").fixed["smr"]
+    assert fixed_by_hand(told, recording, "Baseline eyes open", "smr") == (0, None)
+    assert rest.mean_ln is not None
+    assert rest.change_ln == 0.0
+    assert found.change_ln == pytest.approx((found.mean_ln or 0.0) - rest.mean_ln)
+    assert found.against == "Baseline eyes open"
+
+
+def without_fixed(recording: Recording) -> Recording:
+    """Return the recording as version 0.1 would have written it."""
+    names = recording.features.columns
+    kept = [i for i, n in enumerate(names) if not n.startswith("fixed_")]
+    table = Table(tuple(names[i] for i in kept), recording.features.values[:, kept])
+    return replace(recording, features=table)
+
+
+@pytest.mark.parametrize("name", ["alpha_left", "alpha_right", "asymmetry"])
+def test_filtering_once_more_gives_the_recorded_column(
+    sides: tuple[Live, Recording, Learned], name: str
+) -> None:
+    """What is read again for the baseline is what the session itself records later on.
+
+    Around the individual alpha frequency, where the live filter of the baseline was elsewhere.
+    """
+    _, recording, told = sides
+    again = learned(without_fixed(recording))
+    for before, after in zip(told.blocks, again.blocks, strict=True):
+        a, b = before.fixed[name], after.fixed[name]
+        assert b.n == pytest.approx(a.n, abs=1)
+        assert b.mean_ln == pytest.approx(a.mean_ln, abs=0.02 if a.n != b.n else 1e-9)
+
+
+def test_compared_powers_come_from_the_means_of_their_parts(
+    sides: tuple[Live, Recording, Learned],
+) -> None:
+    _, recording, told = sides
+    for b in told.blocks:
+        parts = b.fixed["alpha_right"], b.fixed["alpha_left"]
+        right, left = (p.mean_ln for p in parts)
+        assert right is not None
+        assert left is not None
+        assert b.fixed["asymmetry"].mean_ln == pytest.approx(right - left)
+    text = Reader(build_report(recording)).text
+    assert "For comparison across sessions (fixed filter)" in text
+    row = next(b for b in summary(recording)["blocks"] if b["label"] == "Training 1")
+    assert row["fixed"]["asymmetry"]["change_ln"] is not None
+
+
+def test_a_session_with_fixed_filters_is_compared_as_well(tmp_path: Path) -> None:
+    def fixed(protocol: Any) -> Any:
+        features = {k: f.model_copy(update={"fit": "fixed"}) for k, f in protocol.features.items()}
+        return protocol.model_copy(update={"features": features})
+
+    live = Live(tmp_path / "fixed.xdf", change=fixed)
+    live.order("start")
+    live.until(PhaseKind.TRANSFER)
+    live.recorder.close()
+    recording = read(tmp_path / "fixed.xdf")
+    told = learned(recording)
+    assert told.filters == ()
+    assert told.delay_s == pytest.approx(recording.header["delay_s"])
+    found = block(told, "Training 1").fixed["smr"]
+    assert found.change_ln is not None
+    # The live value is the same filter's, smoothed, so its mean is the larger one.
+    live_ln = math.log(block(told, "Training 1").features["smr"].spread.median)
+    assert live_ln - 1.5 < (found.mean_ln or 0.0) < live_ln
+    text = Reader(build_report(recording)).text
+    assert "No filter was fitted in this session" in text
+    assert "causally with fixed filters" in text
+
+
+def test_a_recording_of_version_0_1_is_still_told(recording: Recording) -> None:
+    events = tuple(
+        e for e in recording.events if e.kind not in ("fit", "iaf", "references", "resting")
+    )
+    old = replace(without_fixed(recording), events=events)
+    told = learned(old)
+    assert told.delay_s == pytest.approx(recording.header["delay_s"])
+    assert not told.fits_told
+    text = Reader(build_report(old)).text
+    assert "Written by a version that fitted nothing" in text
+    assert "causally with fixed filters" in text
+
+
+def test_the_baseline_is_not_known_where_it_cannot_be_filtered_again(recording: Recording) -> None:
+    header = {k: v for k, v in recording.header.items() if k != "plan"}
+    told = learned(replace(recording, header=header))
+    rest = next(b for b in told.blocks if b.kind == "baseline").fixed["smr"]
+    assert rest.mean_ln is None
+    assert "cannot be filtered once more" in rest.why
+    train = next(b for b in told.blocks if b.kind == "train").fixed["smr"]
+    assert train.mean_ln is not None
+    assert train.change_ln is None
+    assert train.why
