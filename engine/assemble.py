@@ -240,8 +240,7 @@ def _posterior(protocol: Protocol, montage: Montage) -> tuple[int, ...]:
     """Return the columns from which the individual alpha frequency is read."""
     if not any("iaf" in block.uses for block in protocol.baseline):
         return ()
-    at = tuple(k for k, name in enumerate(montage.site_names) if name in POSTERIOR)
-    return at
+    return tuple(k for k, name in enumerate(montage.site_names) if name in POSTERIOR)
 
 
 def _eog(protocol: Protocol, montage: Montage) -> tuple[int, ...]:

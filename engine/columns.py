@@ -132,10 +132,14 @@ def feature_columns(
 
 def feature_row(frame: FeatureFrame) -> Float:
     """Return a FeatureFrame as one row of the ``features`` stream."""
-    trusted = sum(1 << k for k, ok in enumerate(frame.trusted) if ok)
-    head = (float(frame.seq), *frame.values, float(trusted), float(int(frame.gate)))
-    fixed = frame.fixed_uv2 if len(frame.fixed_uv2) else np.full(len(frame.values), np.nan)
-    return np.array((*head, *frame.metrics, *fixed), dtype=np.float64)
+    trusted = sum(1 << k for k, ok in enumerate(frame.trusted.tolist()) if ok)
+    n, m = len(frame.values), len(frame.metrics)
+    row = np.full(3 + 2 * n + m, np.nan)
+    row[0], row[1 : 1 + n] = frame.seq, frame.values
+    row[1 + n], row[2 + n], row[3 + n : 3 + n + m] = trusted, int(frame.gate), frame.metrics
+    if len(frame.fixed_uv2):
+        row[3 + n + m :] = frame.fixed_uv2
+    return row
 
 
 def decision_columns(rules: Sequence[str]) -> tuple[tuple[str, str], ...]:

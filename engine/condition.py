@@ -30,7 +30,7 @@ from engine.auxiliary import Accelerometer, Eyes
 from engine.frames import Bool, Float, Quality, StreamSpec, frozen
 from engine.montage import find_site
 from engine.reference import AVERAGE_NEEDS, Montage, rereference
-from engine.ring import Ring
+from engine.ring import Ring, column_medians
 
 __all__ = [
     "BEAT_HOPS",
@@ -379,7 +379,7 @@ class Conditioner:
         # sample jumps, would otherwise never become this channel's normal.
         self._diffs.push(diff[-seq % self._decimate :: self._decimate])
         sites = jumped.any(axis=0)
-        for k in np.flatnonzero(sites):
+        for k in np.flatnonzero(sites).tolist():
             flags[jumped[:, k], self._at[k]] |= _STEP
         anew: dict[int, Bool] = {}
         for k in np.flatnonzero(sites | (self._jump_at >= 0)).tolist():
@@ -479,14 +479,19 @@ class Conditioner:
         """Once per beat: flat channels, and each site's own step limit."""
         if self.raw.filled >= len(self.raw.window()):
             window = self.raw.window()
-            flat = window.std(axis=0) < FLAT_SD_UV
-            self._flat_until[flat] = seq + self._recover
+            # The deviation of n values is at least their range / sqrt(2 n), and so that of a few of
+            # them: most channels are seen not to be flat by these.
+            few = window[:: max(1, len(window) // 16)]
+            reach = few.max(axis=0) - few.min(axis=0)
+            doubt = np.flatnonzero(reach <= FLAT_SD_UV * np.sqrt(2.0 * len(window)))
+            if len(doubt):
+                flat = doubt[window[:, doubt].std(axis=0) < FLAT_SD_UV]
+                self._flat_until[flat] = seq + self._recover
         full = self._diffs.filled >= len(self._diffs.window())
         due = not full or (seq // self.beat) % self._step_beats == 0
         if due and self._diffs.filled >= STEP_MIN_DIFFS:
             diffs = self._diffs.window()[-self._diffs.filled :]
-            centre = np.median(diffs, axis=0)
-            robust_sd = 1.4826 * np.median(np.abs(diffs - centre), axis=0)
+            robust_sd = 1.4826 * column_medians(np.abs(diffs - column_medians(diffs)))
             self._step_limit = np.maximum(self._step_floor, STEP_ROBUST_SD * robust_sd)
 
     def bad_columns(self, seq: int) -> tuple[tuple[str, Quality], ...]:

@@ -203,16 +203,18 @@ class Estimator:
     columns : tuple of int
         Columns of `Conditioned.uv` that are estimated.
     n_taps : int
-        Samples kept: the longest kernel that will ever be used.
+        The longest kernel that will ever be used.
+    before : int
+        How far back from the last sample one may look.
     """
 
-    def __init__(self, columns: tuple[int, ...], n_taps: int) -> None:
+    def __init__(self, columns: tuple[int, ...], n_taps: int, before: int = 0) -> None:
         self.columns = columns
         self.n_taps = n_taps
         n = len(columns)
         self._parts = [np.array(columns[i : i + BLOCK], int) for i in range(0, n, BLOCK)]
         self._places = [slice(i, min(i + BLOCK, n)) for i in range(0, n, BLOCK)]
-        self._rings = [Ring(n_taps, len(part)) for part in self._parts]
+        self._rings = [Ring(n_taps + before, len(part)) for part in self._parts]
         # Columns that stand side by side need no copy.
         self._slices = [
             slice(int(p[0]), int(p[-1]) + 1) if (np.diff(p) == 1).all() else p for p in self._parts
@@ -235,13 +237,15 @@ class Estimator:
             if mask.any():
                 ring.forget(mask)
 
-    def look(self, of: Sequence[Product]) -> Float:
-        """Return every band signal at the last sample taken.
+    def look(self, of: Sequence[Product], ago: int = 0) -> Float:
+        """Return every band signal at a sample taken.
 
         Parameters
         ----------
         of : sequence of Product
             From `products`; none longer than what is kept.
+        ago : int
+            The last sample, or one so many before it, at most `before`.
 
         Returns
         -------
@@ -249,13 +253,12 @@ class Estimator:
             Real parts of z, then imaginary parts, µV.
         """
         if len(of) == 1 and len(self._rings) == 1:
-            skip = self.n_taps - of[0].matrix.shape[1]
-            return np.asarray(of[0].matrix @ self._rings[0].window()[skip:])
+            matrix = of[0].matrix
+            return np.asarray(matrix @ self._rings[0].window(matrix.shape[1], ago))
         out = np.empty((sum(len(p.rows) for p in of), len(self.columns)))
         for ring, place in zip(self._rings, self._places, strict=True):
-            window = ring.window()
             for p in of:
-                out[p.rows, place] = p.matrix @ window[self.n_taps - p.matrix.shape[1] :]
+                out[p.rows, place] = p.matrix @ ring.window(p.matrix.shape[1], ago)
         return out
 
 

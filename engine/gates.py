@@ -56,7 +56,7 @@ from scipy.signal import butter, iirnotch, sosfilt_zi, tf2sos
 from engine.condition import Conditioned, carried_sos, settle_samples
 from engine.estimate import analytic_sos
 from engine.frames import Bool, Float, Gate, Quality, frozen
-from engine.ring import Ring
+from engine.ring import Ring, column_medians
 
 __all__ = ["GateLimits", "GatePoint", "GateRule", "GateSettings", "Gates", "MotionRule"]
 
@@ -316,8 +316,8 @@ class Gates:
         self._hop_max = np.full(n_a, -np.inf)
         self._slow_max = np.full(n_b, -np.inf)
         self._slow_min = np.full(n_b, np.inf)
-        self._tops = np.empty((0, n_b))  # per hop, over the blink window
-        self._lows = np.empty((0, n_b))
+        # Per hop, largest and minus smallest, over the blink window; nothing yet.
+        self._extremes = np.full((self._window - 1, 2 * n_b), -np.inf)
         self._eyes_before: Float | None = None  # (n_eyes, samples of both means)
         n_s = len(self._saccade_at)
         self._eyes_past = Ring(round(SACCADE_MEMORY_S * self._grid_hz), n_s)
@@ -372,18 +372,23 @@ class Gates:
             before = np.repeat(traces[:, :1], n, axis=1)
         traces = np.concatenate([before, traces], axis=1)
         self._eyes_before = traces[:, -n:].copy()
-        for g, row in enumerate(c.grid.tolist()):
-            for k, trace in enumerate(traces):
-                # Every window is summed by itself: the same numbers however chunks are cut.
-                last = trace[row + 1 : row + n + 1]
-                out[g, k] = abs(last[w:].sum() - last[:w].sum()) / w
-            index = (c.seq + row) // self.settings.hop
-            if index % NORM_POINTS == 0 and self._eyes_past.filled >= MIN_POINTS:
+        if not len(c.grid):
+            return out
+        # Every window is summed by itself: the same numbers however chunks are cut.
+        last = traces[:, c.grid[:, None] + np.arange(1, n + 1)]
+        sums = np.add.reduce(last.reshape(len(traces), len(c.grid), 2, w), axis=3)
+        steps = (np.abs(sums[:, :, 1] - sums[:, :, 0]) / w).T
+        first = (c.seq + int(c.grid[0])) // self.settings.hop
+        at = 0
+        for stop in (*range(-first % NORM_POINTS, len(c.grid), NORM_POINTS), len(c.grid)):
+            if stop > at:
+                self._eyes_past.push(steps[at:stop])
+                out[at:stop] = steps[at:stop] * (self._saccade_uv / self._eyes_norm)
+            at = stop
+            if stop < len(c.grid) and self._eyes_past.filled >= MIN_POINTS:
                 past = self._eyes_past.window()[-self._eyes_past.filled :]
-                robust_sd = 1.4826 * np.median(past, axis=0)
+                robust_sd = 1.4826 * column_medians(past)
                 self._eyes_norm = np.maximum(self._saccade_uv, SACCADE_ROBUST_SD * robust_sd)
-            self._eyes_past.push(out[g : g + 1].copy())
-            out[g] *= self._saccade_uv / self._eyes_norm
         return out
 
     def _motion(self, c: Conditioned) -> Float:
@@ -407,13 +412,13 @@ class Gates:
 
     def _reach(self, top: Float, low: Float) -> Float:
         """Return the range over the blink window, given every new hop's extremes."""
-        top = np.concatenate([self._tops, top])
-        low = np.concatenate([self._lows, low])
-        new = range(len(self._tops) + 1, len(top) + 1)
-        windows = [slice(max(0, end - self._window), end) for end in new]
-        reach = [top[w].max(axis=0) - low[w].min(axis=0) for w in windows]
-        self._tops, self._lows = top[-self._window :], low[-self._window :]
-        return np.array(reach)
+        both = np.concatenate([top, -low], axis=1)
+        rows = np.concatenate([self._extremes, both])
+        self._extremes = rows[len(both) :]
+        window = np.arange(len(both))[:, None] + np.arange(self._window)
+        most = np.maximum.reduce(rows[window], axis=1)
+        k = top.shape[1]
+        return np.asarray(most[:, :k] + most[:, k:])
 
     def _anew(self, c: Conditioned) -> tuple[bool, ...]:
         """Return, per grid point, whether a jump has restarted a site that is watched for it."""

@@ -26,7 +26,7 @@ class Kept:
 
     def __init__(self, hop: int, n_sites: int) -> None:
         self._hop, self._n_sites = hop, n_sites
-        self._on = False
+        self.on = False
         self._rows: list[Float] = []  # since the last grid point
         self._begins: list[tuple[int, Bool]] = []  # row within the hop, sites
         self._n = 0
@@ -40,18 +40,18 @@ class Kept:
 
     def push(self, uv: Float) -> None:
         """Take rows of `Conditioned.uv`."""
-        if self._on:
+        if self.on:
             self._rows.append(uv)
             self._n += len(uv)
 
     def begin(self, sites: Bool) -> None:
         """The marked sites begin anew at the next row."""
-        if self._on:
+        if self.on:
             self._begins.append((self._n, sites))
 
     def point(self, seq: int, raw: list[Raw], wide: Mapping[int, Float]) -> None:
         """A grid point is reached; `raw` and `wide` are copied while a baseline is recorded."""
-        if not self._on:
+        if not self.on:
             return
         if self._n == self._hop:
             uv = np.concatenate(self._rows) if len(self._rows) > 1 else self._rows[0]
@@ -64,8 +64,8 @@ class Kept:
             hops = self._blocks.setdefault(phase, [])
             hops.append(self._now)
         self._now = None
-        if on != self._on:
-            self._on = on
+        if on != self.on:
+            self.on = on
             self.restart()
 
     def clear(self) -> None:

@@ -135,7 +135,7 @@ class Fold:
         self.wiring = fixed_wiring(self.defs, demands, columns, settings.rate_hz)
         self.fixed: Wiring | None = None
         self._n_taps = longest(self.defs, demands, settings.rate_hz)
-        self.estimator = Estimator(columns, self._n_taps)
+        self.estimator = Estimator(columns, self._n_taps, self.conditioner.beat)
         self.beside = Beside(self.defs, settings.rate_hz, self.hop)
         self._needs_fit = any(
             d.fit != "fixed" or d.iaf is not None or d.kind in LEARNING for d in self.defs
@@ -254,12 +254,23 @@ class Fold:
     def _points(self, c: Conditioned) -> list[Point]:
         seen = self.gates.measure(c)
         beside = self.beside.step(c)
+        grid = c.grid.tolist()
+        if not c.resets and not self.kept.on:
+            # Nothing begins anew and nothing was kept so far: the samples go in at once.
+            self.estimator.push(c.uv)
+            out, at, last = [], 0, len(c.uv) - 1
+            for g, row in enumerate(grid):
+                self.kept.push(c.uv[at : row + 1])
+                at = row + 1
+                out.append(self._point(c, g, row, last - row, seen, beside))
+            self.kept.push(c.uv[at:])
+            return out
         resets = list(c.resets)
         out = []
         at = 0
-        for g, row in enumerate(c.grid.tolist()):
+        for g, row in enumerate(grid):
             at = self._take(c, at, row + 1, resets)
-            out.append(self._point(c, g, row, seen, beside))
+            out.append(self._point(c, g, row, 0, seen, beside))
         self._take(c, at, len(c.uv), resets)
         return out
 
@@ -279,14 +290,14 @@ class Fold:
         return stop
 
     def _point(
-        self, c: Conditioned, g: int, row: int, seen: GatePoint, beside: BesidePoints
+        self, c: Conditioned, g: int, row: int, ago: int, seen: GatePoint, beside: BesidePoints
     ) -> Point:
         seq = c.seq + row
         gate = self.gates.decide(seq, seen, g)
         raw = self._blank.copy()
         wide = beside.fill(g, raw)
         self.kept.point(seq, raw, wide)
-        self.wiring.read(self.estimator.look(self.wiring.products), raw, wide)
+        self.wiring.read(self.estimator.look(self.wiring.products, ago), raw, wide)
         values = self.bank.step(raw, gate == Gate.OPEN)
         frame = FeatureFrame(
             seq,
@@ -295,7 +306,7 @@ class Fold:
             frozen(np.isfinite(values)),
             gate,
             seen.metrics[g],
-            self._fixed_uv2(seq),
+            self._fixed_uv2(seq, ago),
         )
         due: list[Command | Hold] = []
         if self._pending:
@@ -310,12 +321,12 @@ class Fold:
             self.kept.decide(d.kind is PhaseKind.BASELINE and not d.held, d.phase)
         return Point(frame, decided.decision, decided.events)
 
-    def _fixed_uv2(self, seq: int) -> Float:
+    def _fixed_uv2(self, seq: int, ago: int) -> Float:
         if self.fixed is None:
             return _NO_FIXED
         if (seq // self.hop) % FIXED_EVERY:
             return self._no_fixed
-        seen = self.estimator.look(self.fixed.products)
+        seen = self.estimator.look(self.fixed.products, ago)
         return frozen(self.fixed.powers(seen, len(self.defs)))
 
     # -------------------------------------------------------------- fitting

@@ -210,17 +210,29 @@ def rereference(uv: Float, montage: Montage, good: Bool) -> Float:
     -------
     ndarray, shape (n_samples, n_sites)
     """
-    out = uv[:, list(montage.sites)].copy()
-    means: dict[tuple[int, ...], Float] = {}
+    out = uv[:, list(montage.sites)]
     every = bool(good.all())
+    members: dict[tuple[int, ...], list[int]] = {}
     for k, all_of in enumerate(montage.subtract):
         of = all_of if every else tuple(i for i in all_of if good[i])
-        if not of:
-            continue
-        if of not in means:
-            total = uv[:, of[0]].copy()
-            for i in of[1:]:
-                total += uv[:, i]
-            means[of] = np.divide(total, len(of))
-        out[:, k] -= means[of]
+        if of:
+            members.setdefault(of, []).append(k)
+    for of, sites in members.items():
+        mean = _added(uv, of) / len(of)
+        if len(sites) == out.shape[1]:
+            out -= mean[:, None]
+        else:
+            out[:, sites] -= mean[:, None]
     return out
+
+
+def _added(uv: Float, columns: Sequence[int]) -> Float:
+    """Return the sum over columns, always added one after another.
+
+    NumPy adds whole rows of a two-dimensional array in turn, but the numbers of a single column
+    pairwise: one sample is therefore added as if it came twice.
+    """
+    rows = np.ascontiguousarray(uv[:, list(columns)].T)
+    if rows.shape[1] == 1:
+        return np.asarray(np.add.reduce(np.repeat(rows, 2, axis=1), axis=0)[:1])
+    return np.asarray(np.add.reduce(rows, axis=0))

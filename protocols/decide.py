@@ -60,6 +60,7 @@ _INVALID_SHARE = 0.5
 _SATURATED_S = 180.0
 _REPEATS = 2
 
+_OVER = frozenset(k for k in PhaseKind if k.terminal)  # asked at every grid point
 _BLINK = int(Gate.BLINK)
 _SYSTEM = int(Gate.WARMUP | Gate.GAP)  # nobody in the room can do anything about these
 _UNTRUSTED = -1  # gate is open, yet a feature of a rule is unknown
@@ -407,7 +408,7 @@ class Decider:
         if self._held:
             why = "hold"
             self._held_n += 1
-        elif not kind.terminal:
+        elif kind not in _OVER:
             complete = False  # every feature of a rule is known here
             if gate == 0:
                 verdicts, complete = self._judge(values, trusted)
