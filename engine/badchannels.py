@@ -94,7 +94,7 @@ def bad_channels(
         return ()
     x = window_uv - window_uv.mean(axis=0)
     flat = x.std(axis=0) < FLAT_SD_UV
-    f = np.fft.rfftfreq(n, 1.0 / rate_hz)
+    f = np.fft.rfftfreq(n, 1.0 / rate_hz).astype(np.float64)
     slope = np.linspace(-0.5, 0.5, n)[:, None]
     x = x - slope * ((slope * x).sum(axis=0) / (slope**2).sum())
     spectrum = np.fft.rfft(x, axis=0)
