@@ -23,7 +23,15 @@ from engine.frames import StreamSpec
 from engine.iaf import POSTERIOR
 from engine.montage import find_site
 from engine.reference import Montage
-from engine.spatial import NotPossible, given, hemisphere, laplacian, nearest, side_of
+from engine.spatial import (
+    NotPossible,
+    given,
+    hemisphere,
+    laplacian,
+    mixes_sides,
+    nearest,
+    side_of,
+)
 from protocols.load import ASYMMETRIES, fits
 from protocols.model import Feature, Protocol
 
@@ -166,6 +174,12 @@ def _spatial(
             raise MontageError(
                 f"{name}: no Laplacian at {here}: {found.reason}",
                 "a cap with its neighbours, another site, or leave out `spatial`",
+            )
+        if _compared(protocol, name) and mixes_sides(found.weights, eeg):
+            raise MontageError(
+                f"{name}: the Laplacian at {here} would reach the other side of the head "
+                f"({', '.join(found.neighbours)}), and `{name}` is compared with that side",
+                "a cap with the midline site between them, another site, or leave out `spatial`",
             )
         row = np.zeros(len(sites))
         row[[sites.index(e) for e in eeg]] = found.weights
