@@ -74,8 +74,10 @@ class FixedReader:
         used : iterable of ndarray of int
             Rows of the clean points of every block.
         """
-        columns = [self._grid.columns[p] for parts in self._parts.values() for p in parts]
-        if not columns:
+        columns = np.array(
+            [self._grid.columns[p] for parts in self._parts.values() for p in parts], dtype=int
+        )
+        if not len(columns):
             return
         rows = [r[self._tenth[r]] for r in used]
         wanted = np.concatenate([*rows, np.zeros(0, int)]).astype(int)
@@ -130,7 +132,7 @@ class FixedReader:
         found = {}
         rows = used[self._tenth[used]] if len(used) else used
         for name, parts in self._parts.items():
-            columns = [self._grid.columns[p] for p in parts]
+            columns = np.array([self._grid.columns[p] for p in parts], dtype=int)
             powers = self._power[np.ix_(rows, columns)]
             powers = powers[(np.isfinite(powers) & (powers > 0.0)).all(axis=1)]
             if not len(powers):

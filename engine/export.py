@@ -518,6 +518,14 @@ def _series(
     path.write_text(_table_text(("onset", "duration", *table.columns), rows), encoding="utf-8")
     codes = source.codes.get(name, {})
     described: dict[str, Any] = {c: {"Description": f"{about} Column {c}."} for c in table.columns}
+    for column in table.columns:
+        if column.startswith("fixed_"):
+            described[column] = {
+                "Description": f"Power of {column.removeprefix('fixed_')} by the fixed filter, "
+                "unsmoothed, at every tenth grid point once filters were fitted: for comparison "
+                "across sessions.",
+                "Units": "\u00b5V^2",
+            }
     for column, key in (
         *(("kind", "kind_codes"), ("gate", "gate_bits"), ("held", "held_bits")),
         *(("why", "why_codes"), ("trusted", "trusted_bits"), ("guard", "guard_bits")),

@@ -24,9 +24,11 @@ from rich.console import Console
 from engine import cli
 from engine.doctor import Finding
 from engine.errors import InputError, NeuroloopError, RunError, SafetyStop, StreamError
+from engine.features import FEATURES, nominal_delay_s
 from engine.room import load_room
 from engine.screening import QUESTIONS
 from engine.simulate import Network, SimulatorOptions, spawn_simulator
+from protocols.model import Feature
 
 REPO = Path(__file__).resolve().parents[2]
 BROKEN = sorted((REPO / "tests" / "protocols" / "broken").glob("*.yaml"))
@@ -446,6 +448,79 @@ def test_a_narrow_character_set_is_no_fault(alone: dict[str, str]) -> None:
     answer = real(["features"], env={**alone, "PYTHONIOENCODING": "ascii"})
     assert (answer.code, answer.err) == (0, "")
     assert "power" in answer.out
+
+
+# ---------------------------------------------------------------- features
+
+
+def test_every_kind_of_feature_is_listed_with_all_that_is_known(here: Any) -> None:
+    answer = here("features")
+    assert (answer.code, answer.err) == (0, "")
+    groups = re.findall(r"(?m)^[A-Z].*$", answer.out)
+    assert groups == [
+        "Of a band",
+        "Two powers compared",
+        "Made of another feature",
+        "Between two sites",
+        "Of the voltage itself",
+    ]
+    for kind in FEATURES.values():
+        start = answer.out.index(f"\n{kind.name} ")
+        told = answer.out[start : answer.out.find("\n\n", start)]
+        for part in (kind.doc, kind.formula, kind.delay, kind.source):
+            assert part in told
+        assert all(key in told for key in (*kind.needs, *kind.may))
+    for unit in ("µV²", "µV", "s", "per minute", "no unit"):
+        assert f"Unit: {unit}\n" in answer.out
+    assert "uV" not in answer.out
+
+
+def test_features_as_json_hold_delay_source_and_parts(here: Any) -> None:
+    rows = {r["kind"]: r for r in json.loads(here("features", "--json").out)}
+    assert set(rows) == set(FEATURES)
+    for name, row in rows.items():
+        kind = FEATURES[name]
+        assert (row["delay"], row["source"]) == (kind.delay, kind.source)
+        assert (row["parts"], row["n_parts"]) == (sorted(kind.parts), kind.n_parts)
+    assert rows["wpli"]["sites"] == 2
+    assert rows["wpli"]["group"] == "Between two sites"
+
+
+def test_delays_before_a_session_hold_windows_and_the_longest_part() -> None:
+    made = {
+        "alpha": {"kind": "amplitude", "at": ["Pz"], "band": "8-12 Hz"},
+        "theta": {"kind": "power", "at": ["Pz"], "band": "5-7 Hz"},
+        "beta": {"kind": "power", "at": ["Pz"], "band": "15-25 Hz"},
+        "tbr": {"kind": "ratio", "of": ["theta", "beta"]},
+        "rate": {"kind": "burst_rate", "of": ["alpha"], "window": "30 s"},
+        "coh": {"kind": "plv", "at": ["F3", "P3"], "band": "8-12 Hz"},
+        "zed": {"kind": "z", "of": ["coh"]},
+        "slow": {"kind": "slow_potential", "at": ["Cz"]},
+        "range": {"kind": "peak_to_peak", "at": ["Cz"], "window": "2 s"},
+    }
+    features = {k: Feature.model_validate(v) for k, v in made.items()}
+    alpha, theta = nominal_delay_s((8.0, 12.0)), nominal_delay_s((5.0, 7.0))
+    found = cli._delays_s(features)
+    assert found == pytest.approx(
+        {
+            "alpha": alpha,
+            "theta": theta,
+            "beta": nominal_delay_s((15.0, 25.0)),
+            "tbr": theta,
+            "rate": alpha + 15.0,
+            "coh": alpha + 1.0,
+            "zed": alpha + 1.0,
+            "slow": 0.25,
+            "range": 1.0,
+        }
+    )
+
+
+def test_what_is_fitted_is_said_before_the_session(here: Any) -> None:
+    answer = here("check", "faa")
+    assert answer.code == 0
+    assert "asked for 100 ms (fitted to the baseline of each session; measured then)" in answer.out
+    assert "individual alpha frequency" in answer.out
 
 
 # ---------------------------------------------------------------- JSON

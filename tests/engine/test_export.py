@@ -213,6 +213,10 @@ def test_the_tables_say_what_the_recording_knows(recording: Path, tmp_path: Path
     made = tmp_path / "bids" / "derivatives" / "neuroloop" / "sub-A1b2" / "eeg"
     features = table(made / f"{stem}_desc-features_events.tsv")
     assert features[1]["alpha"] == "11.5"
+    assert features[1]["fixed_alpha"] == "n/a"  # nothing was fitted
+    told = json.loads((made / f"{stem}_desc-features_events.json").read_text("utf-8"))
+    assert "fixed filter" in told["fixed_alpha"]["Description"]
+    assert told["fixed_alpha"]["Units"] == "µV^2"
     decisions = table(made / f"{stem}_desc-decisions_events.tsv")
     assert decisions[0]["level"] == "n/a"
     shown = table(made / f"{stem}_desc-presented_events.tsv")
