@@ -25,7 +25,7 @@ from engine.aperiodic import aperiodic_fit
 from engine.bank import Bank, Raw, Reference
 from engine.coupling import chance_floor
 from engine.estimate import Estimator, Source, fixed_kernel
-from engine.features import BURSTS, COUPLED, FEATURES, FeatureDef
+from engine.features import BURSTS, COUPLED, FEATURES, REFERRED, FeatureDef
 from engine.frames import Bool, Float, Gate, Prepared, RestBlock, frozen
 from engine.iaf import FALLBACK_HZ, Iaf, individual_alpha, pooled
 from engine.spatial import EogFit, NotPossible, Ssd, eog_regression, ssd, without_eog
@@ -607,13 +607,14 @@ class _Fitting:
         wanted = [
             i
             for i, d in enumerate(self.defs)
-            if d.kind in BURSTS or d.kind in COUPLED or d.kind == "z"
+            if d.kind in BURSTS or d.kind in COUPLED or d.kind in REFERRED
         ]
         if not wanted:
             return {}
-        # Floors first: what is made of a coupling is made of what stands above its floor.
-        wanted.sort(key=lambda i: self.defs[i].kind not in COUPLED)
-        first: dict[int, Float] = {}
+        # Floors first: what is made of a coupling is made of what stands above its floor. A z score
+        # last: it may be one of a ratio that is itself referred to the baseline.
+        wanted.sort(key=lambda i: (self.defs[i].kind not in COUPLED, self.defs[i].kind == "z"))
+        first: dict[tuple[int, bool], Float] = {}
         found: dict[str, Reference] = {}
         for i in wanted:
             d, index = self.defs[i], self._rest_of(i)
@@ -628,11 +629,17 @@ class _Fitting:
                 floor = chance_floor(d.kind, z[:, 0], z[:, 1], good, points, self.grid_hz)
                 found[d.name] = Reference(floor=floor)
                 continue
-            if index not in first:
-                first[index] = read_again(rest, seen, warm, wiring, self.defs, self.grid_hz, found)
-            values = first[index][:, d.of[0]]
-            values = values[np.isfinite(values)]
-            if len(values) < 2:
+            key = (index, d.kind == "z")
+            if key not in first:
+                first[key] = read_again(rest, seen, warm, wiring, self.defs, self.grid_hz, found)
+            parts = first[key][:, list(d.of)]
+            parts = parts[np.isfinite(parts).all(axis=1)]
+            if len(parts) < 2:
+                continue
+            values = parts[:, 0]
+            if d.kind == "shrunk_log_ratio":
+                one, two = parts.mean(axis=0)
+                found[d.name] = Reference(first=float(one), second=float(two))
                 continue
             if d.kind in BURSTS:
                 found[d.name] = Reference(threshold=float(np.quantile(values, BURST_QUANTILE)))
