@@ -27,7 +27,7 @@ from protocols.phrases import leaves
 
 __all__ = ["COMPARED", "FixedReader"]
 
-COMPARED = ("ratio", "log_ratio", "asymmetry_index")
+COMPARED = ("ratio", "log_ratio", "shrunk_log_ratio", "asymmetry_index")
 """Kinds that are made of two powers; here always the difference of their logarithms."""
 POWERS = ("power", "amplitude")
 CHUNK = 1024  # samples; any number gives the same

@@ -27,17 +27,23 @@ Raw = float | tuple[float, ...] | tuple[complex, complex]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a feature must know of the baseline: a burst threshold, a floor, a median and a MAD."""
+    """What a feature must know of the baseline.
+
+    A burst threshold; a floor; a median and a MAD; the mean of both parts.
+    """
 
     threshold: float = math.nan
     floor: float = math.nan
     median: float = math.nan
     mad: float = math.nan
+    first: float = math.nan
+    second: float = math.nan
 
     def known(self) -> dict[str, float]:
         """Return what is known, by name."""
         all_of = {"threshold": self.threshold, "floor": self.floor}
         all_of |= {"median": self.median, "mad": self.mad}
+        all_of |= {"first": self.first, "second": self.second}
         return {k: v for k, v in all_of.items() if math.isfinite(v)}
 
 
@@ -126,6 +132,8 @@ def _asymmetry_index(p: Sequence[float]) -> float:
     return (right - left) / (right + left)
 
 
+SHRINK = 0.3
+"""Of the baseline's mean power (benchmarks/asymmetry.py, chosen on other seeds)."""
 _COMBINED = {"ratio": _ratio, "log_ratio": _log_ratio, "asymmetry_index": _asymmetry_index}
 _DEPTH = {"z": 2, "share_above": 3}
 _NUMBER = {
@@ -243,6 +251,10 @@ class Bank:
                     bursts[key] = self._bursts[key].step(float(values[d.of[0]]))
                 if key in bursts:
                     values[i] = getattr(bursts[key], _NUMBER[kind])
+            elif kind == "shrunk_log_ratio":
+                known = self._references.get(d.name, Reference())
+                one, two = (float(values[j]) for j in d.of)
+                values[i] = _log_ratio((one + SHRINK * known.first, two + SHRINK * known.second))
             elif kind == "z":
                 values[i] = self._z(d, float(values[d.of[0]]))
             elif kind == "share_above":

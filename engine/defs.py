@@ -15,6 +15,7 @@ from engine.features import (
     DEFAULT_TOTAL_HZ,
     DEFAULT_WINDOW_S,
     LONG_WINDOW_S,
+    REFERRED,
     SLOW_REFERENCE_S,
     SLOW_WINDOW_S,
     FeatureDef,
@@ -194,6 +195,6 @@ def known_late(defs: Sequence[FeatureDef], i: int) -> bool:
     baseline.
     """
     d = defs[i]
-    if d.kind in BURSTS or d.kind in ("z", "share_above"):
+    if d.kind in BURSTS or d.kind in REFERRED or d.kind == "share_above":
         return True
     return any(known_late(defs, j) for j in d.of)

@@ -21,6 +21,7 @@ __all__ = [
     "DEFAULT_WINDOW_S",
     "FEATURES",
     "LONG_WINDOW_S",
+    "REFERRED",
     "SLOW_REFERENCE_S",
     "SLOW_WINDOW_S",
     "FeatureDef",
@@ -109,7 +110,7 @@ def _kind(
 
 
 _POWERS = frozenset({"power"})
-_ASYMMETRY = frozenset({"log_ratio", "asymmetry_index"})
+_ASYMMETRY = frozenset({"log_ratio", "shrunk_log_ratio", "asymmetry_index"})
 _BAND = "smooth delay target fit spatial"
 
 FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
@@ -182,6 +183,19 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "A = ln P_1 - ln P_2",
                 "the longer one of its powers'",
                 "Davidson 1998",
+                _POWERS,
+                2,
+            ),
+            _kind(
+                "shrunk_log_ratio",
+                "1",
+                "linear",
+                "of",
+                "",
+                "A log_ratio drawn towards the baseline's; steadier, and smaller in size.",
+                "A = ln((P_1 + 0.3 m_1) / (P_2 + 0.3 m_2)), m the mean power in the clean baseline",
+                "the longer one of its powers'",
+                "benchmarks/asymmetry.py (simulation)",
                 _POWERS,
                 2,
             ),
@@ -353,6 +367,8 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
 )
 
 COUPLED = frozenset({"coherence", "imaginary_coherence", "plv", "wpli", "envelope_correlation"})
+REFERRED = frozenset({"z", "shrunk_log_ratio"})
+"""Kinds that are unknown until something was learned of their parts' baseline."""
 BURSTS = frozenset({"burst_rate", "burst_duration", "burst_amplitude"})
 BAND_POWERS = frozenset({"power", "amplitude", "relative_power", "periodic_power"})
 LONG_WINDOW_S = 60.0  # of bursts and shares

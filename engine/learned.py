@@ -43,7 +43,7 @@ SAME_CLOCK_S = 0.05  # clock differences below this need no guess which clock a 
 
 SHOWN = (PhaseKind.BASELINE, PhaseKind.TRAIN, PhaseKind.TRANSFER, PhaseKind.POST)
 COUNTED = (PhaseKind.TRAIN, PhaseKind.TRANSFER)
-SIDES = ("log_ratio", "asymmetry_index")
+SIDES = ("log_ratio", "shrunk_log_ratio", "asymmetry_index")
 
 
 def learned(recording: Recording) -> Learned:

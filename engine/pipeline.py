@@ -18,7 +18,7 @@ from engine.bank import Bank, Raw
 from engine.beside import Beside, BesidePoints
 from engine.condition import Conditioned, Conditioner, ConditionSettings
 from engine.estimate import Estimator
-from engine.features import BURSTS, COUPLED, FeatureDef
+from engine.features import BURSTS, COUPLED, REFERRED, FeatureDef
 from engine.fit import FitSettings, Fitted, fit
 from engine.frames import (
     Bool,
@@ -45,7 +45,7 @@ __all__ = ["Decide", "Decided", "Fold", "FoldSettings", "Point", "Prepare", "Rel
 
 FIXED_EVERY = 10
 """The fixed estimators are for means over blocks: every tenth grid point is plenty."""
-LEARNING = BURSTS | COUPLED | {"z"}
+LEARNING = BURSTS | COUPLED | REFERRED
 _NO_FIXED: Float = frozen(np.zeros(0))
 
 

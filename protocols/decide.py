@@ -390,8 +390,8 @@ class Decider:
 
         events: list[Event] = []
         limits: object | None = None
-        if self._failed and self._kind is not PhaseKind.FAILED:
-            self._kind = PhaseKind.FAILED
+        if self._failed:
+            self._kind, self._next = PhaseKind.FAILED, None
         elif self._next is not None:
             self._enter(self._next, frame, events)
         for item in inputs:

@@ -30,7 +30,7 @@ PARAMETERS = (
     "spatial",
 )  # fmt: skip
 WIDEST = 3.0  # upper over lower edge, for a signal with a phase
-ASYMMETRIES = ("log_ratio", "asymmetry_index")
+ASYMMETRIES = ("log_ratio", "shrunk_log_ratio", "asymmetry_index")
 
 
 class Kind(Shape):

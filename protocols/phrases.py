@@ -108,6 +108,7 @@ def _kind_words(feature: Feature, window_s: float | None) -> str:
         "periodic_power": f"{mean}power {band} above the 1/f background at {at}",
         "ratio": " divided by ".join(of),
         "log_ratio": f"ln {' minus ln '.join(of)}",
+        "shrunk_log_ratio": f"ln {' minus ln '.join(of)}, both drawn towards their baseline mean",
         "asymmetry_index": f"amplitude of {' minus that of '.join(of)}, over their sum",
         "share_above": f"share of clean time{over} in which {part} is above zero",
         "burst_rate": f"bursts of {part} in a minute of clean time, counted{over}",

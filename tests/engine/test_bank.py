@@ -318,3 +318,14 @@ def test_a_range_is_known_when_all_of_its_window_is_clean() -> None:
     known = [k for k in range(16) if math.isfinite(got[k])]
     assert known == [4, 5, 6, 7, 13, 14, 15]
     assert got[known].tolist() == [float(k) for k in known]
+
+
+def test_a_shrunk_ratio_is_drawn_towards_the_baseline() -> None:
+    defs = (FeatureDef("a", "shrunk_log_ratio", of=(1, 2)), power("right"), power("left"))
+    raw = [[NAN, 12.0, 10.0], [NAN, 6.0, 2.0], [NAN, 0.0, 5.0]]
+    known = {"a": Reference(first=20.0, second=10.0)}
+    got = fed(defs, raw, known)[:, 0]
+    assert got[0] == pytest.approx(math.log((12.0 + 6.0) / (10.0 + 3.0)))
+    assert got[1] == pytest.approx(math.log((6.0 + 6.0) / (2.0 + 3.0)))
+    assert got[2] == pytest.approx(math.log(6.0 / 8.0))  # no power is no infinity any more
+    assert np.isnan(fed(defs, raw)[:, 0]).all()  # nothing is known of the baseline yet

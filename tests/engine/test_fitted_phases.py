@@ -129,7 +129,6 @@ def test_the_threshold_is_that_of_what_was_read_again(science: Loaded) -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="the phase behind PREPARING begins once after FAILED")
 def test_failed_is_the_end(tmp_path: Path) -> None:
     points = run(assembled(loaded(tmp_path, "60 s")), person(42.0))
     assert {p.decision.kind for p in points[prepared_at(points) + 1 :]} == {K.FAILED}
