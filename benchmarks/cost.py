@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.fft import rfft
 from scipy.signal import butter, lfilter, sosfilt, welch
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -37,6 +38,7 @@ __all__ = [
     "Cell",
     "Stream",
     "circumstances",
+    "load_now",
     "main",
     "measure",
     "pink_noise",
@@ -184,7 +186,7 @@ class SosfiltBank:
         return np.asarray(y[:, :, -1])
 
 
-def _bins(f: Float) -> Float:
+def _bins(f: NDArray[Any]) -> Float:
     """Return what adds up the bins of each band, shape (n_bins, n_bands)."""
     return np.stack([((f >= lo) & (f < hi)).astype(float) for lo, hi in BANDS_HZ.values()], axis=1)
 
@@ -388,7 +390,7 @@ def circumstances(load_before: Sequence[float] | None = None) -> str:
     )
     said = "BLAS: " + ("; ".join(blas) or "unknown") + "."
     if load_before is not None:
-        now = _load()
+        now = load_now()
         said += (
             f" Load average over a minute {load_before[0]:.1f} at the start, {now[0]:.1f} at the "
             f"end, of {os.cpu_count()} cores."
@@ -396,7 +398,7 @@ def circumstances(load_before: Sequence[float] | None = None) -> str:
     return said
 
 
-def _load() -> tuple[float, ...]:
+def load_now() -> tuple[float, ...]:
     return os.getloadavg() if hasattr(os, "getloadavg") else (math.nan,) * 3
 
 
@@ -495,7 +497,7 @@ def tables(cells: Sequence[Cell], note: str = "") -> list[Table]:
 
 def run(quick: bool) -> list[Table]:
     """Measure every size and rate; `quick` takes three sizes at two rates."""
-    before = _load()
+    before = load_now()
     with threadpool_limits(limits=1):
         sizes = (8, 256, 1024) if quick else CHANNELS
         rates = (250.0, 2048.0) if quick else RATES_HZ

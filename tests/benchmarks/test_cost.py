@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks.cost import BANDS_HZ, METHODS, OURS, Cell, Stream, measure, slope, tables
+from benchmarks.engine_case import RATE_HZ as ENGINE_HZ
+from benchmarks.engine_case import Signal, protocol, recorded, stream_spec
+from benchmarks.engine_cost import FoldCost, ReplayCost, fold, replayed
+from benchmarks.engine_cost import tables as engine_tables
+from benchmarks.table import Table
+from engine.assemble import assemble
 from engine.frames import hop_samples
+from protocols.plan import expand
 
 RATE_HZ = 250.0
 ALPHA = list(BANDS_HZ).index("alpha")
@@ -81,3 +91,57 @@ def test_ratios_are_formed_within_a_round() -> None:
     us = {name: slow * (1.0 if name == OURS else 3.0) for name in METHODS}
     ratio = Cell(RATE_HZ, 8, us, {}).ratio("FFT 1 s")
     assert ratio == pytest.approx((3.0, 3.0, 3.0))
+
+
+# ---------------------------------------------------------------- the whole engine
+
+
+def test_a_recorded_session_replays_to_the_same_decisions(tmp_path: Path) -> None:
+    path = tmp_path / "session.xdf"
+    seconds = recorded(path, 6.0)
+    assert seconds == 6.0
+    found = replayed(path, seconds, 2)
+    assert found.identical
+    assert (found.speed > 0.0).all()
+
+
+def test_stages_are_shares_and_the_timers_leave_the_fold_as_it_was() -> None:
+    given = protocol()
+    made = assemble(stream_spec(), given, expand(given), mains_hz=50.0)
+    found = fold(Signal().read(round(20.0 * ENGINE_HZ)), made, 0)
+    assert found.cpu.shape == found.number.shape == (1,)
+    assert sum(found.stages.values()) == pytest.approx(1.0)
+    assert {"condition", "gates", "estimate", "features", "decide"} < set(found.stages)
+    assert "step" not in vars(made.fold.conditioner)
+    assert made.fold.next_seq > 9_500
+
+
+def test_the_engine_is_judged_by_what_was_measured() -> None:
+    slow = FoldCost(np.full(5, 0.02), np.full(5, 0.001), {"gates": 1.0})
+    again = ReplayCost(1000.0, np.array([8.0, 8.0, 8.0]), identical=True)
+    (*_, judged) = engine_tables(slow, "not possible here", again, [], "")
+    assert [row[2] for row in judged.rows] == ["met", "not measured", "**missed**"]
+
+
+# ---------------------------------------------------------------- one command
+
+
+def test_the_command_keeps_what_was_made_and_goes_on_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run_part(name: str, quick: bool) -> list[Table]:
+        assert quick
+        if name == "cost":
+            raise RuntimeError("nothing to measure")
+        return [Table(f"Of {name}", ("a", "b"), (("1", "2"),))]
+
+    monkeypatch.setattr(command, "run_part", run_part)
+    asked = ["--quick", "--only", "cost", "--only", "gates", "--out", str(tmp_path)]
+    assert command.main(asked) == 1
+    said = capsys.readouterr()
+    assert "nothing to measure" in said.err
+    assert "### Of gates" in said.out
+    kept = json.loads((tmp_path / "benchmarks.json").read_text("utf-8"))
+    assert kept["parts"]["cost"]["tables"] == []
+    assert kept["parts"]["gates"]["tables"][0]["rows"] == [["1", "2"]]
+    assert "| 1 | 2 |" in (tmp_path / "benchmarks.md").read_text("utf-8")
