@@ -15,19 +15,20 @@ What cannot be fitted keeps the fixed filter, and the event says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from engine.aperiodic import aperiodic_fit
-from engine.bank import Bank, Raw, Reference
+from engine.bank import Reference
 from engine.coupling import chance_floor
-from engine.estimate import Estimator, Source, fixed_kernel
+from engine.estimate import Source, fixed_kernel
 from engine.features import BURSTS, COUPLED, FEATURES, REFERRED, FeatureDef
-from engine.frames import Bool, Float, Gate, Prepared, RestBlock, frozen
+from engine.frames import Bool, Float, Gate, Prepared, frozen
 from engine.iaf import FALLBACK_HZ, Iaf, individual_alpha, pooled
+from engine.rest import CURVE_S, Rest, look_again, measured, read_again
 from engine.spatial import EogFit, NotPossible, Ssd, eog_regression, ssd, without_eog
 from engine.wiener import (
     MIN_CLEAN_S,
@@ -39,13 +40,8 @@ from engine.wiener import (
 )
 from engine.wiring import Demand, Wiring, demands_of, plain_source
 
-__all__ = ["CURVE_S", "FitSettings", "Fitted", "Rest", "fit", "read_again"]
+__all__ = ["FitSettings", "Fitted", "fit"]
 
-CURVE_S = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
-"""Delays at which the limit curve and the correlations are stated."""
-LONGEST_LAG_S = 0.6
-MEASURED_S = 4.0  # of usable points: a correlation over less says nothing
-EDGE_S = 0.5  # of clean signal on both sides of a point whose true envelope is used
 BURST_QUANTILE = 0.75  # of the baseline's amplitude (Ossadtchi et al. 2017 count spindles so)
 AROUND_BLINK = (0.2, 0.4)  # s, before and after a gated point
 
@@ -85,36 +81,6 @@ class FitSettings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rest:
-    """The kept samples of one accepted block.
-
-    Parameters
-    ----------
-    block : RestBlock
-    uv : ndarray, shape (n_samples, n_sites)
-        Columns of `Conditioned`, whole hops, one after another.
-    begins : tuple of (int, ndarray of bool)
-        Rows at which the marked sites begin anew: pieces and restarts.
-    rows : ndarray of int, shape (n_points,)
-        Row of every grid point of the block.
-    clean : ndarray of bool, shape (n_samples,)
-        Samples of clean grid points' hops.
-    raw : tuple, n_points entries
-        Live estimates per feature: what passes through no kernel is read again from here.
-    wide : tuple, n_points entries
-        Live power in the whole spectrum, for relative powers.
-    """
-
-    block: RestBlock
-    uv: Float
-    begins: tuple[tuple[int, Bool], ...]
-    rows: np.ndarray
-    clean: Bool
-    raw: tuple[tuple[Raw, ...], ...] = ()
-    wide: tuple[Mapping[int, Float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
     """Everything that is in force after fitting.
 
@@ -143,7 +109,12 @@ class Fitted:
     course: Mapping[str, Mapping[str, Any]]
 
 
-def fit(settings: FitSettings, rests: Sequence[Rest], n_taps: int) -> Fitted:
+def fit(
+    settings: FitSettings,
+    rests: Sequence[Rest],
+    n_taps: int,
+    breathe: Callable[[], None] = lambda: None,
+) -> Fitted:
     """Fit everything that the features ask for.
 
     Parameters
@@ -153,8 +124,11 @@ def fit(settings: FitSettings, rests: Sequence[Rest], n_taps: int) -> Fitted:
         At least one, in the order of the session.
     n_taps : int
         Samples that the live estimator keeps; no kernel may be longer.
+    breathe : callable
+        Called every some tens of milliseconds, so that whoever waits can show a sign of life. It
+        changes nothing here.
     """
-    return _Fitting(settings, rests, n_taps).run()
+    return _Fitting(settings, rests, n_taps, breathe).run()
 
 
 @dataclass(slots=True)
@@ -173,8 +147,15 @@ class _Answer:
 class _Fitting:
     """One fit, step by step."""
 
-    def __init__(self, settings: FitSettings, rests: Sequence[Rest], n_taps: int) -> None:
+    def __init__(
+        self,
+        settings: FitSettings,
+        rests: Sequence[Rest],
+        n_taps: int,
+        breathe: Callable[[], None],
+    ) -> None:
         self.s, self.rests, self.n_taps = settings, tuple(rests), n_taps
+        self.breathe = breathe
         self.grid_hz = settings.rate_hz / settings.hop
         self.events: list[tuple[str, Mapping[str, Any]]] = []
         self.defs = settings.defs
@@ -188,7 +169,10 @@ class _Fitting:
         kernels = [a.kernel for a in answers]
         sources = [replace(a.source, kernel=k) for k, a in enumerate(answers)]
         rough = Wiring(self.defs, self.demands, kernels, sources, len(self.s.columns))
-        looks = [look_again(rest, self.s.columns, rough, self.n_taps) for rest in self.rests]
+        looks = [
+            look_again(rest, self.s.columns, rough, self.n_taps, self.breathe)
+            for rest in self.rests
+        ]
         sources = [self._calibrated(k, a, s, looks) for k, (a, s) in enumerate(
             zip(answers, sources, strict=True))]  # fmt: skip
         wiring = Wiring(self.defs, self.demands, kernels, sources, len(self.s.columns))
@@ -196,7 +180,7 @@ class _Fitting:
         references = self._references(wiring, looks)
         bank = references if references else None
         values = tuple(
-            read_again(rest, seen, warm, wiring, self.defs, self.grid_hz, bank)
+            read_again(rest, seen, warm, wiring, self.defs, self.grid_hz, bank, self.breathe)
             for rest, (seen, warm) in zip(self.rests, looks, strict=True)
         )
         for a in answers:
@@ -437,6 +421,7 @@ class _Fitting:
         return kin
 
     def _fit_family(self, answers: list[_Answer], demands: list[Demand]) -> None:
+        self.breathe()
         d = self.defs[demands[0].feature]
         rate = self.s.rate_hz
         if d.fit == "fixed":
@@ -491,6 +476,7 @@ class _Fitting:
             for a in answers:
                 a.event["target_refused"] = f"{error}; the whole band is estimated instead"
         kernel = problem.kernel(d.delay_s)
+        self.breathe()
         lo, hi = demands[0].band_hz
         told = {
             "estimator": "wiener",
@@ -520,6 +506,7 @@ class _Fitting:
         self, k: int, answer: _Answer, source: Source, looks: Sequence[tuple[Float, Bool]]
     ) -> Source:
         """Return a source whose mean power is Welch's integral of the band on the same rest."""
+        self.breathe()
         demand = self.demands[k]
         answer.event["reads"] = self._response(answer, 1.0)
         if answer.problem is None:
@@ -584,6 +571,7 @@ class _Fitting:
         """Replay the baseline: how well, and how late, does each fitted feature follow?"""
         delays: dict[str, float] = {}
         for answer, demand, source in zip(answers, self.demands, wiring.sources, strict=True):
+            self.breathe()
             index = self._rest_of(demand.feature)
             rest, (seen, warm) = self.rests[index], looks[index]
             z = np.array([source.band_signal(row)[0] for row in seen]) if len(seen) else seen
@@ -617,6 +605,7 @@ class _Fitting:
         first: dict[tuple[int, bool], Float] = {}
         found: dict[str, Reference] = {}
         for i in wanted:
+            self.breathe()
             d, index = self.defs[i], self._rest_of(i)
             rest, (seen, warm) = self.rests[index], looks[index]
             good = rest.block.clean & warm
@@ -631,7 +620,9 @@ class _Fitting:
                 continue
             key = (index, d.kind == "z")
             if key not in first:
-                first[key] = read_again(rest, seen, warm, wiring, self.defs, self.grid_hz, found)
+                first[key] = read_again(
+                    rest, seen, warm, wiring, self.defs, self.grid_hz, found, self.breathe
+                )
             parts = first[key][:, list(d.of)]
             parts = parts[np.isfinite(parts).all(axis=1)]
             if len(parts) < 2:
@@ -702,120 +693,3 @@ def _stored_spectrum(stored: Mapping[str, Any], rate_hz: float) -> Spectrum:
     return Spectrum(
         frozen(f), frozen(density), rate_hz, int(stored["windows"]), float(stored["clean_s"])
     )
-
-
-# ---------------------------------------------------------------- rest, once more
-
-
-def look_again(
-    rest: Rest, columns: tuple[int, ...], wiring: Wiring, n_taps: int
-) -> tuple[Float, Bool]:
-    """Take a block once more through the estimator.
-
-    Returns
-    -------
-    seen : ndarray, shape (n_points, 2 n_kernels, n_columns)
-        As `Estimator.look` returns it live.
-    warm : ndarray of bool, shape (n_points,)
-        Where every kernel has seen enough since its channels began anew.
-    """
-    estimator = Estimator(columns, n_taps)
-    seen = np.empty((len(rest.rows), 2 * len(wiring.kernels), len(columns)))
-    warm = np.zeros(len(rest.rows), bool)
-    begins = list(rest.begins)
-    mine = list(columns)
-    at, since, settle = 0, 0, wiring.settle
-    for g, row in enumerate(rest.rows.tolist()):
-        while begins and begins[0][0] <= row:
-            begin, sites = begins.pop(0)
-            if begin > at:
-                estimator.push(rest.uv[at:begin])
-                at = begin
-            estimator.forget(sites)
-            if sites[mine].any():
-                since = begin
-        estimator.push(rest.uv[at : row + 1])
-        at = row + 1
-        seen[g] = estimator.look(wiring.products)
-        warm[g] = row - since >= settle
-    return seen, warm
-
-
-def read_again(
-    rest: Rest,
-    seen: Float,
-    warm: Bool,
-    wiring: Wiring,
-    defs: Sequence[FeatureDef],
-    grid_hz: float,
-    references: Mapping[str, Reference] | None,
-) -> Float:
-    """Return the features of a block through the fitted estimators, shape (n_points, n_features).
-
-    NaN where a point is not clean or not warm yet.
-    """
-    bank = Bank(defs, grid_hz, references)
-    out = np.full((len(rest.rows), len(defs)), np.nan)
-    good = (rest.block.clean & warm).tolist()
-    hop = int(np.diff(rest.block.seq).min()) if len(rest.block.seq) > 1 else 1
-    missing = np.diff(rest.block.seq, prepend=rest.block.seq[:1] - hop) // hop - 1
-    for g, ok in enumerate(good):
-        if missing[g] > 0:
-            bank.gap(int(missing[g]))
-        raw = list(rest.raw[g])
-        if ok:
-            wiring.read(seen[g], raw, rest.wide[g])
-        out[g] = bank.step(raw, ok)
-    return out
-
-
-def measured(
-    rest: Rest,
-    x: Float,
-    amplitude: Float,
-    warm: Bool,
-    band_hz: tuple[float, float],
-    rate_hz: float,
-    hop: int,
-) -> tuple[list[float], float, float] | None:
-    """Compare a causal envelope with the ideal one that knows the future.
-
-    Parameters
-    ----------
-    rest : Rest
-    x : ndarray, shape (n_samples,)
-        The (virtual) channel.
-    amplitude : ndarray, shape (n_points,)
-        The causal envelope at the block's grid points.
-    warm : ndarray of bool, shape (n_points,)
-    band_hz, rate_hz, hop
-
-    Returns
-    -------
-    curve : list of float
-        Correlation with the ideal envelope `CURVE_S` ago.
-    best_lag_s, best_r : float
-        Where the correlation is largest. None instead when too little is clean.
-    """
-    n = len(x)
-    f = np.fft.fftfreq(n, 1.0 / rate_hz)
-    inside = (f >= band_hz[0]) & (f <= band_hz[1])
-    ideal = np.abs(np.fft.ifft(np.where(inside, np.fft.fft(x), 0.0)))
-    edge = round(EDGE_S * rate_hz)
-    dirty = np.concatenate([[0], np.cumsum(~rest.clean)])
-    longest = round(LONGEST_LAG_S * rate_hz)
-    lo, hi = rest.rows - longest - edge, rest.rows + edge + 1
-    usable = warm & (lo >= 0) & (hi <= n)
-    usable[usable] &= dirty[hi[usable]] == dirty[lo[usable]]
-    if int(usable.sum()) < MEASURED_S * rate_hz / hop:
-        return None
-    rows, a = rest.rows[usable], amplitude[usable]
-
-    def r(lag: int) -> float:
-        return float(np.corrcoef(a, ideal[rows - lag])[0, 1])
-
-    lags = range(0, longest + 1, hop)
-    all_r = [r(lag) for lag in lags]
-    best = int(np.argmax(all_r))
-    curve = [r(round(d * rate_hz)) for d in CURVE_S]
-    return curve, best * hop / rate_hz, all_r[best]

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from engine.bank import Raw
-from engine.fit import Rest
 from engine.frames import Bool, Float, RestBlock, frozen
+from engine.rest import Rest
 
 __all__ = ["Kept"]
 

@@ -130,6 +130,7 @@ class Fold:
         self.conditioner = Conditioner(settings.condition)
         self.defs = settings.features
         self.fitted: Fitted | None = None
+        self.breathe: Callable[[], None] = lambda: None  # while fitting; see `engine.fit.fit`
         columns = estimated_columns(self.defs, settings.eog)
         demands = demands_of(self.defs, columns)
         self.wiring = fixed_wiring(self.defs, demands, columns, settings.rate_hz)
@@ -347,7 +348,8 @@ class Fold:
             s.eog,
             s.course,
         )
-        fitted = fit(settings, [self.kept.rest(b) for b in blocks], self._n_taps)
+        rests = [self.kept.rest(b) for b in blocks]
+        fitted = fit(settings, rests, self._n_taps, self.breathe)
         self.kept.clear()
         self.fitted, self.defs = fitted, fitted.defs
         self.wiring, self.fixed = fitted.wiring, fitted.fixed

@@ -263,6 +263,8 @@ class Session:
         self._standstill = Standstill()
         self._transport = Transport()
         self._holds = {cause: Suspender(cause) for cause in CAUSES}
+        self._pump_until = 0.0
+        assembly.fold.breathe = self._breathe
         self._changed = ""
         self._lost = ""
         self._ready: Ready | None = None
@@ -368,9 +370,17 @@ class Session:
 
     # ------------------------------------------------------------ samples
 
+    def _breathe(self) -> None:
+        """Show a sign of life while the fold fits: it may take longer than a curtain waits."""
+        now = self.clock.now()
+        self._pump_until = now + PUMP_S  # what arrives meanwhile is not old because of us
+        self._standstill.turn(now, self._wall_s())
+        if self._due("show", now, SHOW_EVERY_S):
+            self._show(now)
+
     def _pump(self) -> None:
         """Drain the stream into the fold."""
-        wait, until = WAIT_S, self.clock.now() + PUMP_S
+        wait, self._pump_until = WAIT_S, self.clock.now() + PUMP_S
         for _ in range(PUMP_MAX):
             item = self.source.get(wait)
             wait = 0.0
@@ -386,7 +396,7 @@ class Session:
             elif isinstance(item, Changed):
                 self._changed = "The stream came back different: " + "; ".join(item.differences)
                 self._event("changed", {"differences": list(item.differences)})
-            if self.clock.now() > until:
+            if self.clock.now() > self._pump_until:
                 break
         if self.markers is not None:
             self._drain_markers(self.markers)
