@@ -235,10 +235,10 @@ def test_the_baseline_passes_at_once(name: str, seconds: float) -> None:
     plan = expand(protocol, seconds)
     closed = all(b.eyes == "closed" for b in protocol.baseline)
     person = Person(RATE_HZ, seed=SEED, eyes="closed" if closed else "open")
-    uv = frozen(person.read(round(45 * RATE_HZ)))
+    uv = frozen(person.read(round(50 * RATE_HZ)))
     for starts_s in (2.5, 5.0, 8.5, 13.0):
         first = round((starts_s - 2.5) * RATE_HZ)
-        part = uv[first : first + round(25 * RATE_HZ)]
+        part = uv[first : first + round(30 * RATE_HZ)]
         fold = assemble(SPEC, protocol, plan, mains_hz=50.0).fold
         fold.step(Command(round(2.5 * SPEC.grid_hz) * SPEC.hop, "start"))
         points = fold.step(Chunk(0, frozen(np.arange(len(part)) / RATE_HZ), part))
