@@ -36,6 +36,11 @@ def alpha_sentence(alpha: Alpha) -> str:
             f"{used}, as for anybody."
         )
     if alpha.source == "course":
+        if alpha.guessed:
+            return (
+                "No valid individual alpha frequency was found in the first session of the course. "
+                f"Bands that follow it stay around {used}."
+            )
         return (
             f"Individual alpha frequency: {used}, as measured in the first session of the course."
         )
@@ -122,6 +127,11 @@ class EstimatorPage:
                 yield (
                     f"{name}: chance alone gives {rounded(row['floor'])} (shifted surrogates "
                     "of the baseline); it is subtracted."
+                )
+            if "first" in row and "second" in row:
+                yield (
+                    f"{name}: both powers are drawn towards their mean at rest, "
+                    f"{rounded(row['first'])} and {rounded(row['second'])} µV²."
                 )
             if "threshold" in row:
                 yield (

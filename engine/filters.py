@@ -82,8 +82,11 @@ def _curve(value: Any) -> tuple[float, ...]:
     return tuple(known) if len(known) == len(value) else ()
 
 
-def alpha_of(events: Iterable[Event]) -> Alpha | None:
-    """Return the individual alpha frequency of the session; None when nothing asked for it."""
+def alpha_of(events: Iterable[Event], course: Any = None) -> Alpha | None:
+    """Return the individual alpha frequency of the session; None when nothing asked for it.
+
+    `course` is what the recording's header tells of an earlier session, which may have found none.
+    """
     found = [e.data for e in events if e.kind == "iaf"]
     used = number(found[-1].get("used_hz")) if found else None
     if used is None:
@@ -97,6 +100,7 @@ def alpha_of(events: Iterable[Event]) -> Alpha | None:
     return Alpha(
         used_hz=used,
         source=_text(d.get("source")),
+        guessed=d.get("source") == "fallback" or bool(mapping(course).get("iaf_fallback")),
         kind=_text(d.get("kind")),
         paf_hz=number(d.get("paf_hz")),
         cog_hz=number(d.get("cog_hz")),

@@ -146,7 +146,10 @@ def _iaf(d: Mapping[str, Any]) -> tuple[str, str]:
             f"around {used} instead."
         )
     if d["source"] == "course":
-        return "alpha", f"Individual alpha frequency {used}, from an earlier session of the course."
+        return (
+            "alpha",
+            f"Bands that follow alpha lie around {used}, as in the course's first session.",
+        )
     return "alpha", str(d.get("sentence") or f"Individual alpha frequency {used}.")
 
 

@@ -98,7 +98,7 @@ class _Reader(Grid):
             muscle_limits_uv=self._muscle_limits,
             filters=filters,
             fits_told=any(c.startswith("fixed_") for c in self.recording.features.columns),
-            alpha=alpha_of(self.recording.events),
+            alpha=alpha_of(self.recording.events, self.header.get("course")),
             eyes=self._eyes(),
             references=references_of(self.recording.events),
         )
@@ -295,7 +295,8 @@ class _Reader(Grid):
             x = self.rows.values[at, i][self.rows.trusted[at, i]]
             x = x[np.isfinite(x)]
             if not len(x):
-                found[name] = AboveZero(None, 0.0, why="no clean time")
+                why = "it was not known there" if len(at) else "no clean time"
+                found[name] = AboveZero(None, 0.0, why=why)
                 continue
             parts = set(leaves(self.protocol, name))
             refitted = any(f.fitted and f.feature in parts for f in self._filters)

@@ -214,6 +214,8 @@ class Alpha:
     used_hz : float
         Around which the bands lie.
     source : {'measured', 'course', 'fallback'}
+    guessed : bool
+        Nobody's alpha: none was found, now or in the first session of the course.
     kind : {'paf', 'cog', 'none', ''}
         Peak or centre of gravity; empty when nothing was measured.
     paf_hz, cog_hz : float or None
@@ -230,6 +232,7 @@ class Alpha:
 
     used_hz: float
     source: str
+    guessed: bool = False
     kind: str = ""
     paf_hz: float | None = None
     cog_hz: float | None = None

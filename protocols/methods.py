@@ -52,8 +52,8 @@ def methods_paragraph(protocol: Protocol, facts: Mapping[str, object]) -> str:
         on the baseline) bools, `filters` a sequence of mappings, empty where nothing was fitted,
         with the keys ``feature, band_hz, fitted, fit, reason, delay_ms, taps_s, clean_s, target,
         reject_hz, ssd`` (see `engine.measures.Filter`), `alpha` a mapping with ``used_hz, source,
-        kind, n_channels, sites, reason`` (see `engine.measures.Alpha`), `eog` the electrodes by
-        which blinks were regressed out; the others are text or numbers.
+        guessed, kind, n_channels, sites, reason`` (see `engine.measures.Alpha`), `eog` the
+        electrodes by which blinks were regressed out; the others are text or numbers.
     """
 
     def fact(name: str, unit: str = "", scale: float = 1.0, digits: int = 4) -> str:
@@ -123,6 +123,11 @@ def _alpha_sentences(protocol: Protocol, alpha: Any) -> list[str]:
         return ["The individual alpha frequency was not known."] if wanted else []
     used = f"{float(alpha['used_hz']):.3g} Hz"
     source = alpha.get("source")
+    if source == "course" and alpha.get("guessed"):
+        return [
+            "The first session of the course found no valid individual alpha frequency; "
+            f"{used} was used instead."
+        ]
     if source == "course":
         return [f"The individual alpha frequency ({used}) was that of the course's first session."]
     if source == "fallback":

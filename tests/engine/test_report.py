@@ -895,13 +895,17 @@ def test_individual_alpha_is_told_with_its_confidence(
     ("alpha", "said"),
     [
         (
-            Alpha(10.0, "fallback", "none", reason="no peak stands out."),
+            Alpha(10.0, "fallback", guessed=True, kind="none", reason="no peak stands out."),
             "No valid individual alpha frequency was found (no peak stands out). Bands that follow "
             "it lie around 10.0 Hz",
         ),
         (Alpha(9.6, "course"), "9.6 Hz, as measured in the first session of the course"),
         (
-            Alpha(10.2, "measured", "cog", n_channels=1, n_given=2, low_confidence=True),
+            Alpha(10.0, "course", guessed=True),
+            "No valid individual alpha frequency was found in the first session of the course.",
+        ),
+        (
+            Alpha(10.2, "measured", kind="cog", n_channels=1, n_given=2, low_confidence=True),
             "10.2 Hz (centre of gravity of alpha), from 1 of 2 posterior channels. The peak is "
             "split or hardly higher than the next one, so its centre is used. Low confidence",
         ),
@@ -909,6 +913,21 @@ def test_individual_alpha_is_told_with_its_confidence(
 )
 def test_alpha_in_words(alpha: Alpha, said: str) -> None:
     assert said in alpha_sentence(alpha)
+
+
+def test_a_course_that_began_without_alpha_says_so(
+    sides: tuple[Live, Recording, Learned],
+) -> None:
+    _, recording, _ = sides
+    event = Event(T0, 11000, "iaf", {"used_hz": 10.0, "source": "course"})
+    later = replace(
+        recording,
+        header={**recording.header, "course": {"iaf_hz": 10.0, "iaf_fallback": True}},
+        events=(*(e for e in recording.events if e.kind != "iaf"), event),
+    )
+    text = Reader(build_report(later)).text
+    assert "found in the first session of the course. Bands that follow it stay around" in text
+    assert "found no valid individual alpha frequency; 10 Hz was used instead" in text
 
 
 def test_a_filter_that_was_not_fitted_says_why(recording: Recording) -> None:
