@@ -12,7 +12,7 @@ import pytest
 
 from engine.assemble import Assembly, assemble
 from engine.features import FEATURES
-from engine.frames import Chunk, Command, Event, Float, PhaseKind, StreamSpec, frozen
+from engine.frames import Chunk, Command, Event, Float, Gap, Hold, PhaseKind, StreamSpec, frozen
 from engine.person import SITES, Person, columns
 from engine.pipeline import Point
 from protocols.load import Loaded, load
@@ -160,6 +160,32 @@ def test_skipping_the_rest_of_a_baseline_fits_to_what_there_is(science: Loaded) 
     n = happened(points, "resting")[0].data["features"]["left"]["n"]
     assert n == np.isfinite(values[:, 1]).sum() > 500
     assert math.isfinite(points[at + 1].decision.thresholds[0])
+
+
+def test_what_was_held_is_not_fitted_to(science: Loaded) -> None:
+    a = assembled(science)
+    a.fold.step(START)
+    for item in (Hold(3_000, True, "stale", "silent"), Hold(3_500, False, "stale")):
+        a.fold.step(item)
+    points = a.fold.step(Chunk(0, np.arange(11_000) / RATE_HZ, person(44.0)))
+    assert a.fold.fitted is not None
+    (values,) = a.fold.fitted.prepared.values
+    # The first points of the block and behind the hold end hops that are not of the block.
+    assert len(values) == 24 * GRID_HZ - 2
+    assert happened(points, "phase_end")[1].data["held_s"] == pytest.approx(2.0)
+
+
+def test_no_hop_reaches_over_a_gap(science: Loaded) -> None:
+    """Four samples before the gap and one behind it are not a hop, though there are five."""
+    a = assembled(science)
+    a.fold.step(START)
+    t, x = np.arange(11_000) / RATE_HZ, person(44.0)
+    a.fold.step(Chunk(0, t[:3_000], x[:3_000]))
+    a.fold.step(Gap(3_000, 60, "lost"))
+    a.fold.step(Chunk(3_060, t[3_060:], x[3_060:]))
+    assert a.fold.fitted is not None
+    (values,) = a.fold.fitted.prepared.values
+    assert len(values) == 24 * GRID_HZ - 2
 
 
 def test_a_repeated_baseline_is_fitted_to_its_accepted_attempt(science: Loaded) -> None:
