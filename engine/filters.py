@@ -152,16 +152,16 @@ def delays_s(
             made[f.feature] = f.best_lag_s
     out |= made
     features = protocol.features
+    for name, feature in features.items():
+        # Those of a band without a fit are in the header, window and all.
+        if feature.kind in COUPLED and name in made:
+            out[name] += _window_s(feature) / 2.0
     for _ in range(3):  # parts of parts of parts
         for name, feature in features.items():
             if feature.of and all(part in out for part in feature.of):
-                out[name] = max(out[part] for part in feature.of)
-    for name, feature in features.items():
-        # Those of a band without a fit are in the header, window and all.
-        windowed = feature.kind in COUPLED and name in made
-        long = feature.kind in BURSTS or feature.kind == "share_above"
-        if windowed or (long and feature.of and all(part in out for part in feature.of)):
-            out[name] = out.get(name, 0.0) + _window_s(feature) / 2.0
+                long = feature.kind in BURSTS or feature.kind == "share_above"
+                window_s = _window_s(feature) if long else 0.0
+                out[name] = max(out[part] for part in feature.of) + window_s / 2.0
     return out
 
 

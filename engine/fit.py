@@ -476,7 +476,10 @@ class _Fitting:
             for a in answers:
                 a.event["target_refused"] = f"{error}; the whole band is estimated instead"
         kernel = problem.kernel(d.delay_s)
-        self.breathe()
+        limit = []
+        for lag_s in CURVE_S:
+            self.breathe()
+            limit.append(float(problem.limit([lag_s])[0]))
         lo, hi = demands[0].band_hz
         told = {
             "estimator": "wiener",
@@ -488,7 +491,7 @@ class _Fitting:
             "floor_uv2_hz": problem.floor,
             "reject_hz": reject if reject is not None and not lo <= reject <= hi else None,
             "delays_s": CURVE_S,
-            "limit": problem.limit(CURVE_S),
+            "limit": limit,
             "expected": problem.expected(kernel, CURVE_S),
         }
         for a in answers:

@@ -139,7 +139,8 @@ class Fold:
         self.estimator = Estimator(columns, self._n_taps, self.conditioner.beat)
         self.beside = Beside(self.defs, settings.rate_hz, self.hop)
         self._needs_fit = any(
-            d.fit != "fixed" or d.iaf is not None or d.kind in LEARNING for d in self.defs
+            d.fit != "fixed" or d.iaf is not None or d.spatial == "ssd" or d.kind in LEARNING
+            for d in self.defs
         ) or bool(settings.posterior or settings.eog)
         settle = self.conditioner.settle + max(self.wiring.settle, self.beside.settle)
         self.gates = Gates(replace(settings.gates, settle=settle))
@@ -173,13 +174,15 @@ class Fold:
             out[name] = max(out.get(name, 0.0), self.wiring.kernels[source.kernel].delay_s)
         if self.fitted is not None:
             out |= self.fitted.delay_s
+        for d in self.defs:
+            if d.kind in COUPLED:
+                out[d.name] = out.get(d.name, 0.0) + d.window_s / 2.0
         for _ in range(3):  # parts of parts of parts
             for d in self.defs:
                 if d.of and all(self.defs[i].name in out for i in d.of):
-                    out[d.name] = max(out[self.defs[i].name] for i in d.of)
-        for d in self.defs:
-            if d.kind in COUPLED or d.kind in BURSTS or d.kind == "share_above":
-                out[d.name] = out.get(d.name, 0.0) + d.window_s / 2.0
+                    window_s = d.window_s if d.kind in BURSTS or d.kind == "share_above" else 0.0
+                    parts = max(out[self.defs[i].name] for i in d.of)
+                    out[d.name] = parts + window_s / 2.0
         return out
 
     def settle_s(self) -> float:

@@ -15,7 +15,7 @@ from engine.wiring import Wiring
 
 __all__ = ["CURVE_S", "Rest", "look_again", "measured", "read_again"]
 
-CURVE_S = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
+CURVE_S = (0.0, 0.025, 0.05, 0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3)
 """Delays at which the limit curve and the correlations are stated."""
 LONGEST_LAG_S = 0.6
 MEASURED_S = 4.0  # of usable points: a correlation over less says nothing

@@ -255,7 +255,8 @@ class Collector:
             Refused when too little is clean or a learned feature does not vary.
         """
         total = self.total
-        needed = max(needs, math.ceil(total * _LEAST_SHARE), 1)
+        half = math.ceil(total * _LEAST_SHARE) if self._teaches else 0
+        needed = max(needs, half, 1)
         if self.clean < needed:  # re-gating only takes points away
             return self._refused(self.clean, needed, np.array(self._clean, dtype=np.bool_))
         if not self._teaches:

@@ -128,9 +128,9 @@ def _numbered(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
 
 
 def _clean(phase: Phase, scale: float) -> float:
-    # What nothing is learned from (an alpha frequency) may fail in a shortened session.
-    least = SHORTEST_CLEAN_S if phase.learn else 0.0
-    return min(phase.needs_clean_s, max(least, scale * phase.needs_clean_s))
+    if not phase.learn:  # an alpha frequency may stay unknown in a shortened session
+        return 0.0
+    return min(phase.needs_clean_s, max(SHORTEST_CLEAN_S, scale * phase.needs_clean_s))
 
 
 def _least(phase: Phase) -> float:
