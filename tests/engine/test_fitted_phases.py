@@ -6,11 +6,14 @@ import functools
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from engine.assemble import Assembly, assemble
+from engine.condition import Conditioned
+from engine.estimate import fixed_kernel
 from engine.features import FEATURES
 from engine.frames import Chunk, Command, Event, Float, Gap, Hold, PhaseKind, StreamSpec, frozen
 from engine.person import SITES, Person, columns
@@ -186,6 +189,44 @@ def test_no_hop_reaches_over_a_gap(science: Loaded) -> None:
     assert a.fold.fitted is not None
     (values,) = a.fold.fitted.prepared.values
     assert len(values) == 24 * GRID_HZ - 2
+
+
+def test_a_site_that_jumped_has_no_past_for_the_filters(science: Loaded) -> None:
+    """Two jumps of 5 mV at O1: behind each the kernels see what came since, and nothing before."""
+    a = assembled(science)
+    seen: list[Conditioned] = []
+    step = a.fold.conditioner.step
+
+    def watched(*args: Any) -> Conditioned:
+        seen.append(step(*args))
+        return seen[-1]
+
+    raw: list[float] = []
+
+    def read(estimates: Any, _: bool) -> Float:
+        raw.append(estimates[3])
+        return np.full(5, np.nan)
+
+    a.fold.conditioner.step = watched  # type: ignore[method-assign]
+    a.fold.bank.step = read  # type: ignore[method-assign]
+    x = person(40.0)[:4_000].copy()
+    o1 = SITES.index("O1")
+    x[1_503:, o1] += 5_000.0
+    x[2_502:, o1] -= 5_000.0
+    points = a.fold.step(Chunk(0, np.arange(4_000) / RATE_HZ, x))
+    column = a.montage.site_names.index("O1")
+    begun = [c.seq + row for c in seen for row, sites in c.resets if sites[column]]
+    assert len(begun) >= 3
+    uv = np.concatenate([c.uv for c in seen])[:, column]
+    kernel = fixed_kernel((8.0, 12.0), RATE_HZ)
+    n, young = len(kernel.taps), 0
+    for p, power in zip(points, raw, strict=True):
+        since = max(b for b in begun if b <= p.frame.seq)
+        young += p.frame.seq - since < n - 1 and since > 0
+        past = uv[max(since, p.frame.seq + 1 - n) : p.frame.seq + 1]
+        z = kernel.taps[n - len(past) :] @ past
+        assert power == pytest.approx(2.0 * abs(z) ** 2, rel=1e-9)
+    assert young > 20
 
 
 def test_a_repeated_baseline_is_fitted_to_its_accepted_attempt(science: Loaded) -> None:

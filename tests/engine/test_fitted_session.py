@@ -115,14 +115,15 @@ def person(seconds: float = 68.0, seed: int = 1) -> Float:
 
 
 def chunks(x: Float, size: int, gaps: dict[int, int], orders: tuple[Input, ...]) -> list[Input]:
-    """Cut into pieces; `gaps` are (row of x, samples missing before it)."""
+    """Cut into pieces, small ones around PREPARING; `gaps`: row of x to samples missing before."""
     out: list[Input] = list(orders)
     at = seq = 0
     while at < len(x):
         if at in gaps:
             out.append(Gap(seq, gaps[at], "lost"))
             seq += gaps[at]
-        n = min([size, len(x) - at, *(g - at for g in gaps if g > at)])
+        most = size if 12_500 <= at < 15_500 else max(size, 700)
+        n = min([most, len(x) - at, *(g - at for g in gaps if g > at)])
         out.append(Chunk(seq, frozen(1000.0 + (seq + np.arange(n)) / RATE_HZ), x[at : at + n]))
         at, seq = at + n, seq + n
     return out
