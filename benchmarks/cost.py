@@ -481,7 +481,7 @@ def tables(cells: Sequence[Cell], note: str = "") -> list[Table]:
                 f"Cost of 5 bands at {rate_hz:g} Hz: µs of CPU per grid point, median (least)",
                 ("method", *(f"{c.n_channels} ch" for c in mine)),
                 tuple(rows),
-                (f"A grid point every {hop_samples(rate_hz)} samples. {note}".strip(),),
+                (f"A grid point every {hop_samples(rate_hz)} samples.",),
             )
         )
     headings = [f"{c.n_channels} ch, {c.rate_hz:g} Hz" for c in cells]
@@ -490,8 +490,8 @@ def tables(cells: Sequence[Cell], note: str = "") -> list[Table]:
         for heading, c in zip(headings, cells, strict=True)
     ]
     names = tuple(name for name in METHODS if name != OURS)
-    told = "Median over rounds of the ratio within a round, 95 % bootstrap interval."
-    out.append(Table("Cost in multiples of ours", ("size", *names), tuple(rows), (told,)))
+    told = f"Median over rounds of the ratio within a round, 95 % bootstrap interval. {note}"
+    out.append(Table("Cost in multiples of ours", ("size", *names), tuple(rows), (told.strip(),)))
     return [*out, targets(cells)]
 
 

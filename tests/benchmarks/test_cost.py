@@ -13,7 +13,7 @@ from benchmarks import __main__ as command
 from benchmarks.cost import BANDS_HZ, METHODS, OURS, Cell, Stream, measure, slope, tables
 from benchmarks.engine_case import RATE_HZ as ENGINE_HZ
 from benchmarks.engine_case import Signal, protocol, recorded, stream_spec
-from benchmarks.engine_cost import FoldCost, ReplayCost, fold, replayed
+from benchmarks.engine_cost import FoldCost, ReplayCost, fold, paced, replayed
 from benchmarks.engine_cost import tables as engine_tables
 from benchmarks.table import Table
 from engine.assemble import assemble
@@ -113,13 +113,16 @@ def test_stages_are_shares_and_the_timers_leave_the_fold_as_it_was() -> None:
     assert sum(found.stages.values()) == pytest.approx(1.0)
     assert {"condition", "gates", "estimate", "features", "decide"} < set(found.stages)
     assert "step" not in vars(made.fold.conditioner)
-    assert made.fold.next_seq > 9_500
+    had = made.fold.next_seq
+    assert had > 9_500
+    assert 0.0 < paced(Signal().read(100), made, 0.16) < 1.0
+    assert made.fold.next_seq == had + 80
 
 
 def test_the_engine_is_judged_by_what_was_measured() -> None:
     slow = FoldCost(np.full(5, 0.02), np.full(5, 0.001), {"gates": 1.0})
     again = ReplayCost(1000.0, np.array([8.0, 8.0, 8.0]), identical=True)
-    (*_, judged) = engine_tables(slow, "not possible here", again, [], "")
+    (*_, judged) = engine_tables(slow, 0.03, "not possible here", again, [], "")
     assert [row[2] for row in judged.rows] == ["met", "not measured", "**missed**"]
 
 
