@@ -21,6 +21,7 @@ from engine.montage import find_site
 from engine.pipeline import Fold, FoldSettings, Prepare, Relearn
 from engine.reference import Montage, choose_montage
 from protocols.decide import Decider
+from protocols.load import ASYMMETRIES
 from protocols.model import GateSetting, Protocol
 
 __all__ = ["Assembly", "assemble", "feature_units"]
@@ -140,6 +141,9 @@ def assemble(
     # What a spatial filter reaches for is trained as well.
     reached = [c for d in defs for row in d.weights for c, w in enumerate(row) if w]
     reached += [c for d in defs for c in d.pool]
+    eog = _eog(protocol, montage)
+    reached += eog  # what is subtracted is in every number
+    warnings += _sides(protocol, montage, eog)
     trained = tuple(dict.fromkeys([*(column(s) for s in protocol.sites), *reached]))
     # A site that only a gate looks at is in use as well: without it, nobody would look.
     needed = tuple(dict.fromkeys([*(column(s) for s in sites), *reached]))
@@ -201,7 +205,7 @@ def assemble(
         gate_settings,
         defs,
         posterior=_posterior(protocol, montage),
-        eog=_eog(protocol, montage),
+        eog=eog,
         course=course or {},
     )
     scales = {name: FEATURES[f.kind].scale for name, f in protocol.features.items()}
@@ -254,7 +258,25 @@ def _eog(protocol: Protocol, montage: Montage) -> tuple[int, ...]:
             "`eog: regress` needs an EOG, Fp1 or Fp2, and the stream has none",
             "an electrode there, or `eog: leave`",
         )
+    trained = {montage.site_names[k] for k in frontal} & {
+        montage.names[at] for s in protocol.sites if (at := find_site(s, montage.names)) is not None
+    }
+    if not eog and trained:
+        raise MontageError(
+            f"{', '.join(sorted(trained))} is trained and stands for the eyes as well: nothing "
+            "would be left of it",
+            "an EOG electrode, another site, or `eog: leave`",
+        )
     return eog or frontal
+
+
+def _sides(protocol: Protocol, montage: Montage, eog: tuple[int, ...]) -> list[str]:
+    """Return the warning that electrodes at both eyes enter both sides of an asymmetry."""
+    compared = [n for n, f in protocol.features.items() if f.kind in ASYMMETRIES]
+    if not compared or len(eog) < 2:
+        return []
+    names = " and ".join(montage.site_names[k] for k in eog)
+    return [f"`eog: regress` takes part of {names} out of both sides of {compared[0]}"]
 
 
 def _gate_sites(protocol: Protocol) -> list[str]:

@@ -22,7 +22,12 @@ from engine.frames import Float
 __all__ = ["Bank", "Raw", "Reference", "Smoother"]
 
 Raw = float | tuple[float, ...] | tuple[complex, complex]
-"""One estimate: a power, a potential; three powers (band, both flanks); two band signals."""
+"""One estimate: a power, a potential; powers that belong together; two band signals.
+
+Together: a band and both flanks; the band at every site, then the whole spectrum at every site.
+"""
+SHARE_S = 1.0
+"""A share is averaged over this unless `smooth` is given: both of its powers over the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +148,22 @@ _NUMBER = {
 }
 
 
+def _averages(d: FeatureDef) -> tuple[float | None, int]:
+    """Return over how long a feature's powers are averaged, and how many they are."""
+    if d.kind == "relative_power":
+        return d.smooth_s or SHARE_S, 2 * len(d.sites)
+    return d.smooth_s, 3 if d.kind == "periodic_power" else 1
+
+
+def _points_needed(d: FeatureDef, grid_hz: float) -> int:
+    """Return the clean points in a row without which a windowed signal is no clean one."""
+    if d.kind == "peak_to_peak":
+        return max(1, round(d.window_s * grid_hz))
+    if d.kind == "slow_potential":
+        return round((d.window_s + d.reference_s) * grid_hz) + 1
+    return 1
+
+
 class Bank:
     """Turn raw estimates at one grid point into the protocol's features.
 
@@ -153,7 +174,8 @@ class Bank:
     grid_hz : float
         Grid rate.
     references : mapping of str to Reference, optional
-        What was learned of the baseline, by feature; what needs it is NaN before.
+        What was learned of the baseline, by feature; what needs it is NaN before. None while
+        nothing is prepared yet: couplings are then given without a floor, for the baseline alone.
     """
 
     def __init__(
@@ -170,14 +192,10 @@ class Bank:
         self._order = sorted(range(len(self.defs)), key=lambda i: depth[i])
         self._plain = [i for i in self._order if self.defs[i].kind in ("power", "amplitude")]
         self._rest = [i for i in self._order if i not in self._plain]
-        # The flanks of a periodic power are smoothed as the band is.
+        # What is compared within a feature is smoothed alike.
         self._smooth = [
-            tuple(
-                Smoother(d.smooth_s, grid_hz) for _ in range(3 if d.kind == "periodic_power" else 1)
-            )
-            if d.smooth_s
-            else ()
-            for d in self.defs
+            tuple(Smoother(seconds, grid_hz) for _ in range(n)) if seconds else ()
+            for seconds, n in map(_averages, self.defs)
         ]
         self._periodic = {
             i: PeriodicPower(d.band_hz, *flanks(d.band_hz))
@@ -185,10 +203,7 @@ class Bank:
             if d.kind == "periodic_power" and d.band_hz is not None
         }
         # A window is known when all of it is clean.
-        self._window = [
-            max(1, round(d.window_s * grid_hz)) if d.kind == "peak_to_peak" else 1
-            for d in self.defs
-        ]
+        self._window = [_points_needed(d, grid_hz) for d in self.defs]
         self._coupling: dict[int, Coupling] = {}
         self._bursts: dict[tuple[int, float], Bursts] = {}
         self._share: dict[int, _Share] = {}
@@ -196,7 +211,9 @@ class Bank:
             points = max(2, round(d.window_s * grid_hz))
             known = self._references.get(d.name, Reference())
             if d.kind in COUPLED:
-                floor = known.floor if math.isfinite(known.floor) else 0.0
+                # Before anything is prepared the number is provisional; afterwards a floor that is
+                # not known leaves it unknown.
+                floor = 0.0 if references is None else known.floor
                 self._coupling[i] = Coupling(d.kind, points, floor)
             elif d.kind in BURSTS and math.isfinite(known.threshold):
                 key = (d.of[0], d.window_s)
@@ -259,6 +276,8 @@ class Bank:
                 values[i] = self._z(d, float(values[d.of[0]]))
             elif kind == "share_above":
                 values[i] = self._share[i].step(float(values[d.of[0]]))
+            elif kind == "relative_power" and isinstance(raw[i], tuple):
+                values[i] = self._share_of(i, raw[i])  # type: ignore[arg-type]
             elif kind == "periodic_power":
                 values[i] = self._above_slope(i, raw[i])  # type: ignore[arg-type]
             else:
@@ -281,6 +300,16 @@ class Bank:
                 s.step(p) for s, p in zip(self._smooth[i], powers, strict=True)
             )
         return self._periodic[i].step(*powers)
+
+    def _share_of(self, i: int, powers: tuple[float, ...]) -> float:
+        """Return the mean share over the sites, of powers averaged over the same time."""
+        if not all(map(math.isfinite, powers)):
+            return math.nan
+        means = [s.step(p) for s, p in zip(self._smooth[i], powers, strict=True)]
+        n = len(means) // 2
+        if min(means[n:]) <= 0.0:
+            return math.nan
+        return sum(part / whole for part, whole in zip(means[:n], means[n:], strict=True)) / n
 
     def gap(self, points: int) -> None:
         """Grid points are missing altogether."""

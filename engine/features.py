@@ -145,8 +145,8 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "at band",
                 "smooth total delay target fit",
                 "Share of a band's power in the whole spectrum (1-40 Hz unless `total` is given).",
-                "R = P_band / P_total, per site, then averaged over the sites",
-                "that of the band filter",
+                "R = P_band / P_total per site, both averaged (1 s or `smooth`); mean over sites",
+                "that of the band filter; the average comes on top",
             ),
             _kind(
                 "periodic_power",

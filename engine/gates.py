@@ -6,7 +6,7 @@ document, section 4.1, design defaults unless a source is named):
 ========== ===================================== ================================ ========
 gate       measured per grid point               closes when                      freezes
 ========== ===================================== ================================ ========
-amplitude  max |x|, 1-40 Hz, per site            > 100 µV (eyes closed 250 µV);   500 ms
+amplitude  max |x|, 1-40 Hz, per site            > 100 µV (eyes closed 250 µV);   500 ms (*)
                                                  after a baseline > max(100 µV,
                                                  median + 6 robust SD of this)
 blink      range within 400 ms, 0.5-5 Hz, at     > 75 µV; after a baseline        500 ms
@@ -25,6 +25,9 @@ flat, rail flags of `engine.condition`           at a site in use               
 nan, gap   flags; missing samples                at a site in use                 settling
 marked     by the operator                       at a site in use                 for good
 ========== ===================================== ================================ ========
+
+(*) or until the features' filters hold less than a thousandth of its energy, whichever is longer: a
+movement of 300 µV in the trained band would otherwise be read as the rhythm.
 
 A blink site that the operator marked bad is not asked; when every other one is flat, railed or
 without numbers, nobody would see a blink, and that gates too.
@@ -47,6 +50,7 @@ re-gated once with them (`Gates.relearn`).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,6 +144,7 @@ class GateSettings:
     eyes_closed: bool
     site_names: tuple[str, ...] = ()
     settle: int = 0  # samples the slowest filter of the chain needs after a restart
+    memory: int = 0  # samples for which the features' filters remember a large amplitude
     saccade: GateRule = GateRule(False, ())  # sites are columns of `Conditioned.eyes_uv`
     motion: MotionRule = MotionRule()
     eye_names: tuple[str, ...] = ()
@@ -235,7 +240,8 @@ class Gates:
         bands = [(30.0, min(45.0, 0.45 * fs))]
         if fs >= HIGH_MUSCLE_MIN_RATE_HZ and s.mains_hz is not None:
             bands.append((45.0, 57.0) if s.mains_hz > 55.0 else (53.0, 65.0))
-        self._muscle = [analytic_sos(b, fs) for b in bands]
+        # Below the least rate nobody looks, and the band may not even exist.
+        self._muscle = [analytic_sos(b, fs) for b in bands] if self._muscle_at else []
         keep = math.exp(-1.0 / (MUSCLE_MEAN_S * fs))
         self._mean = np.array([[1.0 - keep, 0.0, 0.0, 1.0, -keep, 0.0]])
         self._starts = {
@@ -264,6 +270,7 @@ class Gates:
             )
         )
         self._after = {int(gate): self._points(after_s) for gate, _, after_s in self._plan}
+        self._remember(s.memory)
         step_after = STEP_AFTER_S if s.step.after_s is None else s.step.after_s
         self._after[_STEP] = self._points(step_after)
         self._after_jump = self._points(min(AFTER_S, step_after))
@@ -548,10 +555,21 @@ class Gates:
         self.restart()
         self._until[int(Gate.GAP)] = next_seq // self.settings.hop + self._settle_points
 
-    def resettle(self, samples: int) -> None:
-        """Take another slowest filter of the chain into account, from the next grid point on."""
+    def resettle(self, samples: int, memory: int) -> None:
+        """Take other filters into account, from the next grid point on; see `GateSettings`."""
         self.settle = max(samples, self._own_settle)
         self._settle_points = math.ceil(self.settle / self.settings.hop)
+        self._remember(memory)
+
+    def _remember(self, samples: int) -> None:
+        """Keep the amplitude gate closed until the filters have forgotten what closed it."""
+        if self.settings.amplitude.after_s is None:
+            least = self._points(AFTER_S)
+            self._after[int(Gate.AMPLITUDE)] = max(least, math.ceil(samples / self.settings.hop))
+
+    def need(self, sites: Sequence[int]) -> None:
+        """Ask only these sites for what is flat, railed or marked, from the next grid point on."""
+        self._needed = list(sites)
 
     # -------------------------------------------------------------- learn
 

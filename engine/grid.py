@@ -306,7 +306,7 @@ class Grid:
             return GateRule(setting.on, tuple(at[gate]), setting.limit_uv, setting.after_s)
 
         given = self.protocol.gates
-        first = next((b for b in self.protocol.baseline if b.learn), None)
+        first = next((b for b in self.protocol.baseline if b.learn or b.uses), None)
         return Gates(
             GateSettings(
                 rate_hz=self.rate_hz,
@@ -322,5 +322,6 @@ class Grid:
                 eyes_closed=first is not None and first.eyes == "closed",
                 site_names=tuple(sites),
                 eye_names=tuple(sites),
+                memory=int(number(self.header.get("gate_memory")) or 0),
             )
         )

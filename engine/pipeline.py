@@ -143,7 +143,8 @@ class Fold:
             for d in self.defs
         ) or bool(settings.posterior or settings.eog)
         settle = self.conditioner.settle + max(self.wiring.settle, self.beside.settle)
-        self.gates = Gates(replace(settings.gates, settle=settle))
+        memory = self.wiring.memory
+        self.gates = Gates(replace(settings.gates, settle=settle, memory=memory))
         self.bank = Bank(self.defs, self.grid_hz)
         self.kept = Kept(self.hop, len(settings.condition.montage.sites))
         self.decider = make_decider(self.gates.relearn, self._prepare if self._needs_fit else None)
@@ -359,5 +360,18 @@ class Fold:
         self._no_fixed = frozen(np.full(len(self.defs), np.nan))
         self.bank = Bank(self.defs, self.grid_hz, fitted.references)
         settle = self.conditioner.settle + max(self.wiring.settle, self.beside.settle)
-        self.gates.resettle(settle)
+        self.gates.resettle(settle, self.wiring.memory)
+        self.gates.need(self._in_use())
         return fitted.prepared
+
+    def _in_use(self) -> tuple[int, ...]:
+        """Return the needed sites without those that a fitted spatial filter gave no weight."""
+        columns = self.estimator.columns
+        used: set[int] = set()
+        for source in self.wiring.sources:
+            if source.weights is None:
+                used.update(columns[c] for c in source.columns)
+            else:
+                used.update(columns[c] for c in np.flatnonzero(source.weights.any(axis=0)))
+        pool = {c for d in self.defs for c in d.pool} - {s for d in self.defs for s in d.sites}
+        return tuple(c for c in self.settings.gates.needed if c in used or c not in pool)

@@ -6,7 +6,10 @@ no copy, and always the same shape and memory layout, which makes sums over a wi
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 from engine.frames import Bool, Float
 
@@ -32,13 +35,15 @@ class Ring:
         Rows kept.
     n_channels : int
         Columns.
+    dtype : numpy type
+        Of what is kept.
     """
 
-    def __init__(self, length: int, n_channels: int) -> None:
+    def __init__(self, length: int, n_channels: int, dtype: DTypeLike = np.float64) -> None:
         if length < 1:
             raise ValueError(f"a ring needs at least one row, got {length}")
         self._length = length
-        self._rows: Float = np.zeros((2 * length, n_channels))
+        self._rows: NDArray[Any] = np.zeros((2 * length, n_channels), dtype)
         self._next = 0
         self.filled = 0
 
@@ -55,7 +60,7 @@ class Ring:
             self._next = (self._next + n) % self._length
             rows = rows[n:]
 
-    def window(self, length: int | None = None, ago: int = 0) -> Float:
+    def window(self, length: int | None = None, ago: int = 0) -> NDArray[Any]:
         """Return the last rows, oldest first: a read-only view, valid until `push`.
 
         Rows never pushed are zero; compare `filled` with the length.

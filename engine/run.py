@@ -7,6 +7,7 @@ screen. What is found after that is a Hold or an end, never a traceback.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -158,16 +159,21 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
     say(f"Looking for the stream {room.stream.name or room.stream.source_id or 'of type EEG'} ...")
     spec = resolve(room.stream, options.find_s)
     kept = course_path(folder, options.client, loaded.protocol)
-    course = read_course(kept, loaded.protocol, spec.rate_hz) if is_course(loaded.protocol) else {}
-    assembly = assemble(
+    put_together = functools.partial(
+        assemble,
         spec,
         loaded.protocol,
         plan,
         mains_hz=float(room.mains_hz),
         range_uv=room.stream.range_uv,
         dc_coupled=room.stream.dc_coupled,
-        course=course,
     )
+    assembly = put_together()
+    course: dict[str, Any] = {}
+    here = (spec.rate_hz, float(room.mains_hz), assembly.montage)
+    if is_course(loaded.protocol):
+        course = read_course(kept, loaded.protocol, *here)
+        assembly = put_together(course=course)
     if free_gb(folder) < room.record.keep_free_gb:
         raise InputError(
             f"only {free_gb(folder):.1f} GB are free in {folder}",
@@ -186,7 +192,7 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
     say(f"Recording: {path}")
     fitted = assembly.fold.fitted
     if fitted is not None and fitted.course and not course and not _is_test(options, room):
-        write_course(kept, loaded.protocol, fitted, path)
+        write_course(kept, loaded.protocol, fitted, path, *here)
         say(f"Course:    {kept} (its filters are kept for this client's next sessions)")
     report: Path | None = None
     try:
@@ -389,6 +395,7 @@ def _header(
         "mains_hz": float(room.mains_hz),
         "range_uv": room.stream.range_uv,
         "dc_coupled": room.stream.dc_coupled,
+        "gate_memory": assembly.fold.gates.settings.memory,
         "course": assembly.fold.settings.course,
         "grid_hz": spec.grid_hz,
         "hop": spec.hop,

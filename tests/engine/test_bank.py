@@ -209,8 +209,9 @@ def test_coupling_less_its_floor(kind: str, lag: float, expected: float) -> None
     assert plain[19:] == pytest.approx(expected, abs=1e-9)
     floored = fed(defs, raw, {"c": Reference(floor=0.3)})[:, 0]
     assert floored[19:] == pytest.approx(expected - 0.3, abs=1e-9)
-    unknown = fed(defs, raw, {"c": Reference()})[:, 0]
-    assert unknown[19:] == pytest.approx(expected, abs=1e-9)
+    # Once a baseline was read, a floor that is not known leaves the number unknown.
+    assert np.isnan(fed(defs, raw, {"c": Reference()})[:, 0]).all()
+    assert np.isnan(fed(defs, raw, {})[:, 0]).all()
 
 
 # ---------------------------------------------------------------- above the background
@@ -256,7 +257,10 @@ EVERY = (
     FeatureDef("share", "share_above", of=(6,), window_s=2.0),
     *(FeatureDef(k, k, (0, 1), band_hz=ALPHA, window_s=1.0) for k in sorted(COUPLED)),
 )
-REFERENCES = {"z": Reference(median=0.0, mad=0.3)}
+REFERENCES = {
+    "z": Reference(median=0.0, mad=0.3),
+    **{k: Reference(floor=0.1) for k in COUPLED},
+}
 
 
 def anything(n: int, seed: int) -> list[list[Raw]]:
@@ -318,6 +322,24 @@ def test_a_range_is_known_when_all_of_its_window_is_clean() -> None:
     known = [k for k in range(16) if math.isfinite(got[k])]
     assert known == [4, 5, 6, 7, 13, 14, 15]
     assert got[known].tolist() == [float(k) for k in known]
+
+
+def test_a_slow_potential_is_known_when_all_that_it_saw_is_clean() -> None:
+    """0.5 s and the 1 s before: fifteen points and the one that begins them."""
+    defs = (FeatureDef("s", "slow_potential", (0,), window_s=0.5, reference_s=1.0),)
+    clean = [True] * 20 + [False] + [True] * 20
+    got = fed(defs, [[float(k)] for k in range(41)], clean=clean)[:, 0]
+    known = [k for k in range(41) if math.isfinite(got[k])]
+    assert known == [15, 16, 17, 18, 19, 36, 37, 38, 39, 40]
+
+
+def test_a_share_is_of_powers_averaged_over_the_same_time() -> None:
+    """Both powers jump together: the share never leaves 0.5, at whatever moment."""
+    defs = (FeatureDef("r", "relative_power", (0, 1), band_hz=ALPHA),)
+    raw: list[list[Raw]] = [[(s, 3.0 * s, 2.0 * s, 6.0 * s)] for s in [1.0] * 5 + [100.0] * 5]
+    assert fed(defs, raw)[:, 0] == pytest.approx(0.5)
+    assert np.isnan(fed(defs, [[(1.0, 1.0, 0.0, 1.0)]])[0, 0])
+    assert np.isnan(fed(defs, [[(1.0, NAN, 2.0, 1.0)]])[0, 0])
 
 
 def test_a_shrunk_ratio_is_drawn_towards_the_baseline() -> None:

@@ -135,7 +135,9 @@ def test_every_kind_is_its_formula() -> None:
         "power": alpha.mean(axis=1),
         "smoothed": one,
         "amplitude": np.sqrt(smoothed(alpha.mean(axis=1), 0.5)),
-        "share": (alpha / whole).mean(axis=1),
+        "share": np.mean(
+            [smoothed(alpha[:, k], 1.0) / smoothed(whole[:, k], 1.0) for k in (0, 1)], axis=0
+        ),
         "ratio": two / one,
         "log_ratio": np.log(two) - np.log(one),
         "theta": two,
