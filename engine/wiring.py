@@ -7,7 +7,6 @@ weights and gains of its own.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +37,9 @@ __all__ = [
     "longest",
     "plain_source",
 ]
+
+FORGOTTEN = 1e-3
+"""Share of the energy of a large amplitude that may be left when its gate opens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,11 @@ class Wiring:
         self._readout = Readout(powers, n_columns, len(self.kernels))
 
     @property
+    def memory(self) -> int:
+        """Samples for which the kernels remember a large amplitude."""
+        return max((kernel_settle(k, FORGOTTEN) for k in self.kernels), default=0)
+
+    @property
     def settle(self) -> int:
         """Samples after a restart until every kernel's number can be trusted."""
         return max((kernel_settle(k) for k in self.kernels), default=0)
@@ -207,8 +214,7 @@ class Wiring:
                 at = stop
         for feature, source in self._apart:
             z = source.band_signal(seen)
-            part, whole = 2.0 * (z.real**2 + z.imag**2), wide[feature]
-            raw[feature] = float((part / whole).sum()) / len(z) if (whole > 0.0).all() else math.nan
+            raw[feature] = (*(2.0 * (z.real**2 + z.imag**2)).tolist(), *wide[feature].tolist())
         for feature, source in self._pairs:
             a, b = source.band_signal(seen).tolist()
             raw[feature] = (a, b)
