@@ -37,6 +37,7 @@ __all__ = [
     "measured",
     "mistake",
     "number",
+    "plain_band",
     "quantity",
     "shown",
     "spoken_s",
@@ -303,6 +304,25 @@ _BAND_SCHEMA: dict[str, Any] = {
     "examples": ["8-12 Hz", "iaf-2 .. iaf+2"],
 }
 band = (BeforeValidator(_read_band), WithJsonSchema(_BAND_SCHEMA))
+
+
+def _read_plain_band(value: object) -> tuple[float, float]:
+    if is_iaf_band(value):
+        raise mistake(
+            f"{shown(value)} lies around the individual alpha frequency; here the edges are fixed",
+            _PLAIN_ALLOWED,
+        )
+    return _read_band(value)
+
+
+_PLAIN_ALLOWED = "two frequencies and the unit, for example `1-40 Hz`"
+_PLAIN_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "description": f"a band: {_PLAIN_ALLOWED}",
+    "examples": ["1-40 Hz"],
+}
+plain_band = (BeforeValidator(_read_plain_band), WithJsonSchema(_PLAIN_SCHEMA))
+"""A band that does not move with the individual alpha frequency."""
 
 
 def spoken_s(seconds: float) -> str:

@@ -38,6 +38,8 @@ __all__ = [
     "plain_source",
 ]
 
+IAF_STEP_HZ = 0.01  # of the places at which a moving flank is looked at
+
 FORGOTTEN = 1e-3
 """Share of the energy of a large amplitude that may be left when its gate opens."""
 
@@ -84,13 +86,22 @@ def demands_of(defs: Sequence[FeatureDef], columns: Sequence[int]) -> tuple[Dema
     Raises
     ------
     MontageError
-        A feature of two sites has a band too wide for an analytic signal.
+        A band is too wide for an analytic signal where one is needed: for two sites, for flanks,
+        and around an individual alpha frequency, wherever that lies. Checked protocols hold none.
     """
     place = {c: k for k, c in enumerate(columns)}
     out = []
     for i, d in enumerate(defs):
         if d.band_hz is None:
             continue
+        if d.iaf is not None:  # narrow at the lowest place is narrow everywhere
+            lo, hi = IAF_RANGE_HZ[0] + d.iaf[0], IAF_RANGE_HZ[0] + d.iaf[1]
+            if not is_narrow((lo, hi)):
+                raise MontageError(
+                    f"{d.name}: with an individual alpha frequency of {IAF_RANGE_HZ[0]:g} Hz the "
+                    f"band is {lo:g}-{hi:g} Hz, too wide for one filter wherever it lies",
+                    "an upper edge of at most three times the lower one, there too",
+                )
         if not is_narrow(d.band_hz):
             if d.kind in COUPLED or d.kind == "periodic_power":
                 lo, hi = d.band_hz
@@ -113,7 +124,7 @@ def longest(defs: Sequence[FeatureDef], demands: Sequence[Demand], rate_hz: floa
         d = defs[demand.feature]
         bands = [demand.band_hz]
         if d.iaf is not None:  # the band will move, and its flanks with it
-            bands += [b for hz in IAF_RANGE_HZ if (b := _moved(demand, d, hz)) is not None]
+            bands += _moved(demand, d)
         for band in bands:
             longest = max(longest, len(fixed_kernel(band, rate_hz).taps))
             if d.fit != "fixed":
@@ -121,14 +132,23 @@ def longest(defs: Sequence[FeatureDef], demands: Sequence[Demand], rate_hz: floa
     return longest
 
 
-def _moved(demand: Demand, d: FeatureDef, iaf_hz: float) -> tuple[float, float] | None:
-    """Return a demand's band when the individual alpha frequency lies at `iaf_hz`."""
+def _moved(demand: Demand, d: FeatureDef) -> list[tuple[float, float]]:
+    """Return the bands of a demand, as the alpha frequency moves it, whose kernels are longest.
+
+    A band keeps its width; its flanks do not, and the narrowest one rings longest. Their widths
+    change by no more than the frequency does, and jump only towards what is wider: between two
+    steps no flank is narrower than the narrowest found by more than a step.
+    """
     assert d.iaf is not None
-    band = (iaf_hz + d.iaf[0], iaf_hz + d.iaf[1])
+    lo, hi = d.iaf
     if not demand.beside:
-        return band
-    low, high = flanks(band)
-    return max(low, high, key=lambda f: -(f[1] - f[0]))  # the narrower one rings longer
+        return [(hz + lo, hz + hi) for hz in IAF_RANGE_HZ]
+    first, last = IAF_RANGE_HZ
+    steps = round((last - first) / IAF_STEP_HZ)
+    places = [first + (last - first) * k / steps for k in range(steps + 1)]
+    found = [f for hz in places for f in flanks((hz + lo, hz + hi))]
+    start, end = min(found, key=lambda f: f[1] - f[0])
+    return [(start, end - IAF_STEP_HZ)]
 
 
 class Wiring:

@@ -59,6 +59,7 @@ _ADVICE_EVERY_S = 30.0
 _INVALID_SHARE = 0.5
 _SATURATED_S = 180.0
 _REPEATS = 2
+_READ_AGAIN = 0.5  # of the clean time asked for; filters and windows fill in the rest
 
 _OVER = frozenset(k for k in PhaseKind if k.terminal)  # asked at every grid point
 _BLINK = int(Gate.BLINK)
@@ -621,7 +622,8 @@ class Decider:
         events += [Event(frame.t, frame.seq, kind, dict(data)) for kind, data in prepared.events]
         try:
             for rest, values in zip(self._rests, prepared.values, strict=True):
-                found = {n: self._described(n, values) for n in rest.learn}
+                least_s = _READ_AGAIN * self._plan[rest.phase].needs_clean_s
+                found = {n: self._described(n, values, least_s) for n in rest.learn}
                 self._baselines = {**self._baselines, **found}
                 data: dict[str, Any] = {
                     "name": rest.name,
@@ -639,11 +641,20 @@ class Decider:
             return
         self._tell_thresholds(self._baselines, frame, events)
 
-    def _described(self, name: str, values: Float) -> Baseline:
+    def _described(self, name: str, values: Float, least_s: float) -> Baseline:
+        """Return what is learned of a feature that was read again for at least `least_s`."""
         scale = self._scales[name]
         own = values[:, self._columns[name]]
         own = own[np.isfinite(own)]
-        return describe(name, own[own > 0.0] if scale == "ln" else own, scale)
+        if scale == "ln":
+            own = own[own > 0.0]
+        if len(own) < math.ceil(least_s * self._grid_hz):
+            raise RunError(
+                f"{name}: {len(own)} clean points ({len(own) / self._grid_hz:.1f} s) are known "
+                f"after fitting, {least_s:g} s are needed.",
+                "Record a longer baseline, or give the feature a shorter window.",
+            )
+        return describe(name, own, scale)
 
     def _in_seconds(self, verdict: Verdict) -> str:
         """Return why a baseline was refused; what is missing is said in seconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -12,8 +13,10 @@ from typing import Protocol as Shape
 from engine.aperiodic import flanks
 from engine.config import Source, parse, read, validate
 from engine.errors import InputError, Problem, YamlError
-from engine.units import IAF_RANGE_HZ
-from protocols.model import NEEDS_CLEAN_S, Edge, Feature, Protocol, Rule, Threshold
+from engine.features import BURSTS, COUPLED, LONG_WINDOW_S, REFERRED
+from engine.montage import ALIASES, clean_label
+from engine.units import IAF_RANGE_HZ, NOMINAL_IAF_HZ
+from protocols.model import NEEDS_CLEAN_S, BaselineBlock, Edge, Feature, Protocol, Rule, Threshold
 
 __all__ = ["Kind", "Loaded", "fits", "library", "load"]
 
@@ -30,6 +33,20 @@ PARAMETERS = (
     "spatial",
 )  # fmt: skip
 WIDEST = 3.0  # upper over lower edge, for a signal with a phase
+NARROWEST_HZ = 1.0  # a filter narrower than that rings for seconds
+WHOLE = 2.0  # upper over lower edge of a total, at least
+WEIGHTS = (1e-3, 1e3)  # size of a spatial weight
+IAF_CLEAN_S = 22.6  # ten windows of `engine.iaf` without a break
+IAF_STEP_HZ = 0.01  # of the places at which a moving flank is looked at
+FILL_S = 3.0  # until a filter has filled, when a baseline is read again
+READ_AGAIN = 0.5  # of the clean time asked for, to be known after fitting
+FITTED_ONLY = ("delay", "target", "fit", "spatial")  # of narrow bands
+AGAINST_REST = frozenset(BURSTS) | frozenset(REFERRED) | frozenset(COUPLED)
+WINDOWS_S = {
+    **dict.fromkeys((*BURSTS, "share_above"), (1.0, 300.0)),
+    **dict.fromkeys(COUPLED, (0.5, 60.0)),
+    **dict.fromkeys(("slow_potential", "peak_to_peak"), (0.05, 10.0)),
+}
 ASYMMETRIES = ("log_ratio", "shrunk_log_ratio", "asymmetry_index")
 
 
@@ -125,7 +142,7 @@ def load(
     pictures, sounds : collection of str
         Names that may stand under `picture`, `on_reward` and `continuous`.
     allow_short : bool
-        Accept a baseline that learns from less than 60 clean seconds (tests only).
+        Accept baselines that are too short for what is learned from them (tests only).
 
     Raises
     ------
@@ -191,6 +208,7 @@ class _Check:
         for i, rule in enumerate(self.protocol.inhibit):
             yield from self._rule(rule, ("inhibit", i))
         yield from self._feedback()
+        yield from self._never_known()
         yield from self._session()
 
     # ------------------------------------------------------------ features
@@ -225,7 +243,18 @@ class _Check:
                 f"`{feature.kind}` is measured between {kind.sites} sites, not {len(feature.at)}",
                 "`at: [F3, P3]`",
             )
+        yield from self._distinct(here, feature)
+        if feature.window_s is not None and "window" in (*kind.needs, *kind.may):
+            low, high = WINDOWS_S.get(feature.kind, (0.0, math.inf))
+            if not low <= feature.window_s <= high:
+                yield at(
+                    (*here, "window"),
+                    f"a window of {feature.window_s:g} s does not suit `{feature.kind}`",
+                    f"from {low:g} s to {high:g} s",
+                )
         yield from self._bands(here, feature)
+        yield from self._moving(here, feature)
+        yield from self._wide(here, feature)
         yield from self._fit(here, feature)
         yield from self._spatial(name, here, feature)
 
@@ -241,7 +270,6 @@ class _Check:
     def _parts(self, here: tuple[str, ...], feature: Feature, kind: Kind) -> Iterator[Problem]:
         at = self.source.problem
         fitting = [n for n, f in self.protocol.features.items() if f.kind in kind.parts]
-        wanted = " or ".join(sorted(kind.parts)) if len(kind.parts) < 4 else "another kind"
         if len(feature.of) != kind.n_parts:
             example = "`of: [numerator, denominator]`" if kind.n_parts == 2 else "`of: [alpha]`"
             yield at(
@@ -256,13 +284,28 @@ class _Check:
                 what, known = _known("feature", part, fitting)
                 yield at(place, what, known)
             elif part not in fitting:
-                made = (
-                    "two features of kind power" if kind.n_parts == 2 else f"one of kind {wanted}"
-                )
-                yield at(
-                    place,
-                    f"`{part}` is no {wanted}; `{feature.kind}` is made of {made}",
-                    f"here: {', '.join(fitting) or 'none'}",
+                if len(kind.parts) < 4:
+                    wanted = " or ".join(sorted(kind.parts))
+                    made = "two features" if kind.n_parts == 2 else "one feature"
+                    what = (
+                        f"`{part}` is no {wanted}; `{feature.kind}` is made of {made} of kind "
+                        f"{wanted}"
+                    )
+                else:
+                    own = self.protocol.features[part].kind
+                    what = f"`{part}` is no part of a `{feature.kind}`: it is of kind `{own}`"
+                yield at(place, what, f"here: {', '.join(fitting) or 'none'}")
+
+    def _distinct(self, here: tuple[str, ...], feature: Feature) -> Iterator[Problem]:
+        """Yield sites of `at` that are given twice, under whatever name."""
+        seen: dict[str, str] = {}
+        for i, site in enumerate(feature.at):
+            first = seen.setdefault(_electrode(site), site)
+            if first is not site or feature.at.index(site) != i:
+                yield self.source.problem(
+                    (*here, "at", i),
+                    f"{site} is the site {first} again",
+                    "every site once",
                 )
 
     def _bands(self, here: tuple[str, ...], feature: Feature) -> Iterator[Problem]:
@@ -284,9 +327,22 @@ class _Check:
                     f"the high-pass of {high_pass:g} Hz removes part of {key} from {edges[0]:g} Hz",
                     "a lower `high_pass`, or a higher band",
                 )
-        total = feature.total_hz or TOTAL_HZ
-        if feature.kind == "relative_power" and feature.band_hz and not (
-            total[0] <= feature.band_hz[0] and feature.band_hz[1] <= total[1]
+        own = feature.band_hz
+        if own is not None and own[1] - own[0] < NARROWEST_HZ - 1e-9:
+            yield at(
+                (*here, "band"),
+                f"a band {own[1] - own[0]:g} Hz wide is too narrow to follow anything",
+                f"at least {NARROWEST_HZ:g} Hz wide",
+            )
+        total, band = feature.total_hz or TOTAL_HZ, widest_band(feature)
+        if total[1] < WHOLE * total[0]:
+            yield at(
+                (*here, "total"),
+                f"{total[0]:g}-{total[1]:g} Hz is too narrow for the whole of a share",
+                f"an upper edge of at least {WHOLE:g} times the lower one",
+            )
+        if feature.kind == "relative_power" and band and not (
+            total[0] <= band[0] and band[1] <= total[1]
         ):  # fmt: skip
             yield at(
                 (*here, "band"),
@@ -294,9 +350,53 @@ class _Check:
                 "a share needs its band inside its total",
             )
 
+    def _moving(self, here: tuple[str, ...], feature: Feature) -> Iterator[Problem]:
+        """Yield what is wrong with a band around alpha at some place where alpha may lie."""
+        if feature.iaf is None:
+            return
+        at, (lo, hi), (first, last) = self.source.problem, feature.iaf, IAF_RANGE_HZ
+        if first + hi > WIDEST * (first + lo):  # narrow there is narrow everywhere
+            yield at(
+                (*here, "band"),
+                f"with an individual alpha frequency of {first:g} Hz the band is "
+                f"{first + lo:g}-{first + hi:g} Hz, too wide for one filter wherever it lies",
+                f"an upper edge of at most {WIDEST:g} times the lower one, there too",
+            )
+            return
+        if feature.kind != "periodic_power":
+            return
+        steps = round((last - first) / IAF_STEP_HZ)
+        for k in range(steps + 1):
+            hz = first + (last - first) * k / steps
+            try:
+                flanks((hz + lo, hz + hi))
+            except InputError as error:
+                yield at(
+                    (*here, "band"),
+                    f"with an individual alpha frequency of {hz:g} Hz {error.what}",
+                    error.fix,
+                )
+                return
+
+    def _wide(self, here: tuple[str, ...], feature: Feature) -> Iterator[Problem]:
+        """Yield what is asked of a wide band that only a narrow one can have."""
+        if not _is_wide(feature):
+            return
+        for key in FITTED_ONLY:
+            # `fit: fixed` says what a wide band is.
+            if self._value(feature, key) in (None, "fixed"):
+                continue
+            yield self.source.problem(
+                (*here, key),
+                f"`{key}` is for bands whose upper edge is at most {WIDEST:g} times the lower one; "
+                "a wider one is filtered as it is",
+                f"leave out `{key}`, or a narrower band",
+                key=True,
+            )
+
     def _fit(self, here: tuple[str, ...], feature: Feature) -> Iterator[Problem]:
         at, protocol = self.source.problem, self.protocol
-        band = widest_band(feature)
+        band = feature.band_hz if feature.iaf is None else None
         if feature.iaf is not None and not any("iaf" in b.uses for b in protocol.baseline):
             yield at(
                 (*here, "band"),
@@ -336,6 +436,7 @@ class _Check:
         at = self.source.problem
         if not isinstance(feature.spatial, dict):
             return
+        yield from self._weights(here, feature, feature.spatial)
         needed = {c.casefold() for c in self.protocol.needs.channels}
         for site in feature.spatial:
             if site.casefold() not in needed:
@@ -353,6 +454,36 @@ class _Check:
                 (*here, "spatial"),
                 f"these weights mix both sides of the head, and `{compared[0]}` compares sides",
                 "weights at sites of one side and the midline",
+            )
+
+    def _weights(
+        self, here: tuple[str, ...], feature: Feature, weights: Mapping[str, float]
+    ) -> Iterator[Problem]:
+        at = self.source.problem
+        seen: dict[str, str] = {}
+        for site, weight in weights.items():
+            first = seen.setdefault(_electrode(site), site)
+            if first != site:
+                yield at(
+                    (*here, "spatial", site), f"{site} is the site {first} again", "every site once"
+                )
+            if not WEIGHTS[0] <= abs(weight) <= WEIGHTS[1]:
+                yield at(
+                    (*here, "spatial", site),
+                    f"{site} cannot have the weight {weight:g}",
+                    f"from {WEIGHTS[0]:g} to {WEIGHTS[1]:g} in size; leave out what has none",
+                )
+        if len(feature.at) > 1:
+            yield at(
+                (*here, "at"),
+                f"weights make one signal, but `at` lists {len(feature.at)} sites",
+                "the one site for which the weights stand",
+            )
+        elif feature.at and _electrode(feature.at[0]) not in seen:
+            yield at(
+                (*here, "at"),
+                f"{feature.at[0]} has no weight, so it would not be measured",
+                f"one of the weighted sites: {', '.join(weights)}",
             )
 
     def _sites(self) -> Iterator[Problem]:
@@ -400,6 +531,12 @@ class _Check:
                     f"a baseline learned from {block.needs_clean_s:g} s is not trustworthy",
                     f"at least {NEEDS_CLEAN_S:g} s clean",
                 )
+            if "iaf" in block.uses and block.lasts_s < IAF_CLEAN_S and not self.allow_short:
+                yield at(
+                    (*here, "lasts"),
+                    f"no individual alpha frequency can be read from {block.lasts_s:g} s",
+                    f"at least {IAF_CLEAN_S:g} s without a break; 120 s is the advice",
+                )
             for j, name in enumerate(block.learn):
                 place = (*here, "learn", j)
                 if name not in self.protocol.features:
@@ -407,7 +544,76 @@ class _Check:
                     yield at(place, what, known)
                 elif name in learned:
                     yield at(place, f"`{name}` is already learned in `{learned[name]}`", "once")
+                elif not self.allow_short:
+                    yield from self._fills(name, block, place)
                 learned.setdefault(name, block.name)
+
+    def _fills(
+        self, name: str, block: BaselineBlock, place: tuple[str | int, ...]
+    ) -> Iterator[Problem]:
+        """Yield that a feature's window is too long to be learned in a block."""
+        fill_s = self._fill_s(name, ())
+        needed_s = max(block.needs_clean_s, fill_s / (1.0 - READ_AGAIN))
+        lasts_s = fill_s + FILL_S + READ_AGAIN * needed_s
+        if fill_s > 0.0 and (block.needs_clean_s < needed_s or block.lasts_s < lasts_s):
+            yield self.source.problem(
+                place,
+                f"`{name}` is known after {fill_s:g} s of clean time only: too late for a "
+                f"baseline of {block.lasts_s:g} s that needs {block.needs_clean_s:g} s clean",
+                f"`lasts: {max(lasts_s, needed_s):g} s, needs_clean: {needed_s:g} s` or more, or "
+                "a shorter `window`",
+            )
+
+    def _fill_s(self, name: str, above: tuple[str, ...]) -> float:
+        """Return the clean seconds until the windows of a feature and its parts have filled."""
+        feature = self.protocol.features.get(name)
+        if feature is None or name in above:
+            return 0.0
+        own = 0.0
+        if feature.kind in BURSTS or feature.kind == "share_above":
+            own = (feature.window_s or LONG_WINDOW_S) / 2.0  # known when half is filled
+        elif feature.kind in COUPLED:
+            own = feature.window_s or 0.0
+        return own + max((self._fill_s(n, (*above, name)) for n in feature.of), default=0.0)
+
+    def _never_known(self) -> Iterator[Problem]:
+        """Yield what is compared with a fixed value but measured against a rest nobody records."""
+        if any(block.learn for block in self.protocol.baseline):
+            return
+        level = self.protocol.feedback.level
+        used: list[tuple[str, bool, tuple[str | int, ...]]] = [
+            (self.protocol.reward.feature, self.protocol.reward.threshold.value is not None,
+             ("reward", "feature"))
+        ]  # fmt: skip
+        used += [
+            (r.feature, r.threshold.value is not None, ("inhibit", i, "feature"))
+            for i, r in enumerate(self.protocol.inhibit)
+        ]
+        fixed = level.start.fixed is not None and level.end.fixed is not None
+        used.append((level.feature, fixed, ("feedback", "level", "feature")))
+        told: set[str] = set()
+        for name, given, place in used:
+            against = self._against_rest(name, ())
+            if not given or against is None or name in told:
+                continue
+            told.add(name)
+            kind = self.protocol.features[against].kind
+            yield self.source.problem(
+                place,
+                f"`{name}` would never be known: `{kind}` is measured against the baseline, and no "
+                "block learns anything",
+                f"`learn: [{name}]` in a baseline block",
+            )
+
+    def _against_rest(self, name: str, above: tuple[str, ...]) -> str | None:
+        """Return the feature, itself or a part, that must know the person's rest."""
+        feature = self.protocol.features.get(name)
+        if feature is None or name in above:
+            return None
+        if feature.kind in AGAINST_REST:
+            return name
+        found = (self._against_rest(n, (*above, name)) for n in feature.of)
+        return next((n for n in found if n is not None), None)
 
     def _learned(self, feature: str) -> bool:
         return any(feature in block.learn for block in self.protocol.baseline)
@@ -532,6 +738,20 @@ def hints(protocol: Protocol) -> Iterator[str]:
         success = rule.threshold.success
         if success is not None and not 0.2 <= success <= 0.9:
             yield f"Success of {success:.0%} for `{rule.feature}` tells the person next to nothing."
+    for block in protocol.baseline:
+        if "iaf" not in block.uses:
+            continue
+        if block.eyes == "open":
+            yield (
+                f"`{block.name}` is recorded for the individual alpha frequency with open eyes; "
+                "alpha shows best with closed eyes."
+            )
+        if block.needs_clean_s < IAF_CLEAN_S:
+            yield (
+                f"`{block.name}` is accepted with {block.needs_clean_s:g} s clean, but the "
+                f"individual alpha frequency takes {IAF_CLEAN_S:g} s without a break; without one, "
+                f"{NOMINAL_IAF_HZ:g} Hz stands for it."
+            )
     if len(protocol.inhibit) > 2:
         yield "More than two inhibits make joint success rare; one reward and two is the advice."
     bands = [widest_band(f) for f in protocol.features.values()]
@@ -573,6 +793,18 @@ def _side(site: str) -> str:
     return "" if not digits else "left" if int(digits) % 2 else "right"
 
 
+def _electrode(site: str) -> str:
+    """Return one name for a place, however it is written: ``T3``, ``t3`` and ``T7`` are one."""
+    name = clean_label(site)
+    return min(name, ALIASES.get(name, name)).casefold()
+
+
+def _is_wide(feature: Feature) -> bool:
+    """Return whether a band is too wide for one narrow filter; around alpha none is."""
+    band = feature.band_hz
+    return feature.iaf is None and band is not None and band[1] > WIDEST * band[0]
+
+
 def widest_band(feature: Feature) -> tuple[float, float] | None:
     """Return the band, or every place where a band around an individual alpha may lie."""
     if feature.iaf is None:
@@ -583,7 +815,8 @@ def widest_band(feature: Feature) -> tuple[float, float] | None:
 def fits(protocol: Protocol) -> dict[str, str]:
     """Return when every feature's filter is fitted: `session`, `course` or `fixed`.
 
-    By default to each session's baseline; `fixed` where nothing is learned from one. A feature that
+    By default to each session's baseline; `fixed` where nothing is learned from one, and for bands
+    too wide for a fitted filter. A feature that
     is compared with a fixed value must read alike in every session: `session` becomes `course`.
     """
     learns = any(b.learn for b in protocol.baseline)
@@ -599,6 +832,8 @@ def fits(protocol: Protocol) -> dict[str, str]:
     out: dict[str, str] = {}
     for name, feature in protocol.features.items():
         fit = feature.fit or ("session" if learns else "fixed")
+        if _is_wide(feature):
+            fit = "fixed"
         out[name] = "course" if fit == "session" and name in lasting else fit
     return out
 

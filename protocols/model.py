@@ -30,6 +30,7 @@ from engine.units import (
     measured,
     mistake,
     number,
+    plain_band,
     quantity,
     shown,
 )
@@ -71,6 +72,7 @@ LimitUv = Annotated[float, *quantity(VOLTAGE, 1.0, 5000.0)]
 LimitG = Annotated[float, *quantity(ACCELERATION, 0.01, 4.0)]
 Mads = Annotated[float, *quantity(MAD, -10.0, 10.0)]
 Band = Annotated[tuple[float, float], *band]
+PlainBand = Annotated[tuple[float, float], *plain_band]
 Eyes = Literal["open", "closed"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
@@ -168,7 +170,7 @@ class Feature(Strict):
     at: Names = ()
     of: Names = ()
     band_hz: Band | None = Field(default=None, alias="band")
-    total_hz: Band | None = Field(default=None, alias="total")
+    total_hz: PlainBand | None = Field(default=None, alias="total")
     smooth_s: Smoothing | None = Field(default=None, alias="smooth")
     window_s: LongWindow | None = Field(default=None, alias="window")
     reference_s: Window | None = Field(default=None, alias="reference")

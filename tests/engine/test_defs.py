@@ -208,7 +208,7 @@ def test_given_weights_land_on_their_sites(tmp_path: Path) -> None:
     with pytest.raises(MontageError, match="P3"):
         put_together(protocol(tmp_path, line, needs="C3, T3, P3"), missing)
     twice = line.replace("P3: -0.75", "T7: -0.75")
-    with pytest.raises(InputError, match="same channel"):
+    with pytest.raises(InputError, match="T7 is the site T3 again"):
         put_together(protocol(tmp_path, twice, needs="C3, T3, T7"))
 
 
