@@ -17,7 +17,7 @@ from engine.aperiodic import PeriodicPower, flanks
 from engine.bursts import BurstNumbers, Bursts
 from engine.coupling import Coupling
 from engine.features import BURSTS, COUPLED, FEATURES, FeatureDef
-from engine.frames import Float
+from engine.frames import Float, frozen
 
 __all__ = ["Bank", "Raw", "Reference", "Smoother"]
 
@@ -221,6 +221,7 @@ class Bank:
                     self._bursts[key] = Bursts(known.threshold, d.window_s, grid_hz)
             elif d.kind == "share_above":
                 self._share[i] = _Share(points)
+        self._unknown = frozen(np.full(len(self.defs), np.nan))
         self._open = 0  # clean points in a row
 
     def step(self, raw: Sequence[Raw], clean: bool) -> Float:
@@ -237,7 +238,7 @@ class Bank:
         -------
         ndarray, shape (n_features,)
         """
-        values = np.full(len(self.defs), np.nan)
+        values = self._unknown.copy()
         if not clean:
             self._open = 0
             self._skip(1)

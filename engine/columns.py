@@ -134,11 +134,10 @@ def feature_row(frame: FeatureFrame) -> Float:
     """Return a FeatureFrame as one row of the ``features`` stream."""
     trusted = sum(1 << k for k, ok in enumerate(frame.trusted.tolist()) if ok)
     n, m = len(frame.values), len(frame.metrics)
-    row = np.full(3 + 2 * n + m, np.nan)
+    row = np.empty(3 + 2 * n + m)
     row[0], row[1 : 1 + n] = frame.seq, frame.values
     row[1 + n], row[2 + n], row[3 + n : 3 + n + m] = trusted, int(frame.gate), frame.metrics
-    if len(frame.fixed_uv2):
-        row[3 + n + m :] = frame.fixed_uv2
+    row[3 + n + m :] = frame.fixed_uv2 if len(frame.fixed_uv2) else np.nan
     return row
 
 
