@@ -142,3 +142,73 @@ def test_names_of_old_and_other_columns_do_not_matter() -> None:
         assert a.frame.gate == b.frame.gate
         # The mean is summed in column order, so the last bits may differ.
         assert np.allclose(a.frame.values, b.frame.values, rtol=1e-9, equal_nan=True)
+
+
+# ---------------------------------------------------------------- eyes taken out
+
+
+def regressing(name: str, **features: dict[str, object]) -> Protocol:
+    """Return a library protocol that regresses blinks out, with changed features."""
+    p = protocol(name)
+    changed = {n: f.model_copy(update=features.get(n, {})) for n, f in p.features.items()}
+    condition = p.condition.model_copy(update={"eog": "regress"})
+    return p.model_copy(update={"condition": condition, "features": changed})
+
+
+def test_what_is_subtracted_is_watched_like_what_is_trained() -> None:
+    """A broken or disturbed eye electrode is in every number from which it is subtracted."""
+    a = put_together(spec(*TEN_TWENTY, "HEOG", HEOG="eog"), regressing("smr_up"))
+    sites, gates = a.montage.site_names, a.fold.gates.settings
+    assert {sites[k] for k in a.fold.settings.eog} == {"HEOG"}
+    for watched in (gates.needed, gates.amplitude.sites, gates.step.sites):
+        assert "HEOG" in {sites[k] for k in watched}
+    plain = put_together(spec(*TEN_TWENTY, "HEOG", HEOG="eog"), protocol("smr_up"))
+    assert "HEOG" not in {plain.montage.site_names[k] for k in plain.fold.gates.settings.needed}
+
+
+def test_what_stands_for_the_eyes_cannot_be_trained() -> None:
+    p = regressing("smr_up", smr={"at": ("Fp1",)})
+    with pytest.raises(MontageError, match=r"Fp1 is trained and stands for the eyes"):
+        put_together(spec(*TEN_TWENTY), p)
+    put_together(spec(*TEN_TWENTY, "EOG", EOG="eog"), p)  # the eyes have one of their own
+    with pytest.raises(MontageError, match="needs an EOG, Fp1 or Fp2"):
+        put_together(spec("Cz", "C3", "C4"), regressing("smr_up"))
+
+
+def test_both_eyes_in_an_asymmetry_are_told() -> None:
+    a = put_together(spec(*TEN_TWENTY), regressing("faa"))
+    assert any("Fp1 and Fp2 out of both sides of asymmetry" in w for w in a.warnings)
+    assert not any(
+        "both sides" in w for w in put_together(spec(*TEN_TWENTY), protocol("faa")).warnings
+    )
+
+
+def test_a_cap_without_posterior_sites_is_told() -> None:
+    none = put_together(spec("F3", "F4", "Fp1", "Fp2", "M1", "M2"), protocol("faa"))
+    assert any("10 Hz is taken instead" in w for w in none.warnings)
+    two = put_together(spec("F3", "F4", "Fp1", "Fp2", "M1", "M2", "O1", "O2"), protocol("faa"))
+    assert any("2 posterior sites" in w for w in two.warnings)
+
+
+# ---------------------------------------------------------------- what filters remember
+
+
+def test_a_large_amplitude_is_gated_as_long_as_the_filters_hold_it() -> None:
+    """A thousandth of the energy of 300 uV is what a strong rhythm has."""
+    rate_hz = 250.0
+    a = put_together(spec(*TEN_TWENTY), protocol("smr_up"))
+    memory_s = a.fold.gates.settings.memory / rate_hz
+    assert 0.5 < memory_s < 2.0
+    x = np.random.default_rng(1).normal(0.0, 5.0, (3000, 19))
+    x[1500:1650, TEN_TWENTY.index("Cz")] += 300.0 * np.sin(
+        2 * np.pi * 5.5 * np.arange(150) / rate_hz
+    )
+    points = a.fold.step(Chunk(0, np.arange(3000) / rate_hz, x))
+    closed = [p.frame.seq for p in points if "amplitude" in p.frame.gate.causes]
+    assert 1500 < closed[0] < 1560
+    # The hit lasts as long as the artefact in 1-40 Hz, and a little.
+    assert (1650 / rate_hz + memory_s) <= closed[-1] / rate_hz < 1650 / rate_hz + memory_s + 0.6
+    given = put_together(spec(*TEN_TWENTY), protocol("smr_up", amplitude={"after_s": 0.3}))
+    points = given.fold.step(Chunk(0, np.arange(3000) / rate_hz, x))
+    last = max(p.frame.seq for p in points if "amplitude" in p.frame.gate.causes)
+    assert last < closed[-1]  # the protocol's own word stands
