@@ -13,7 +13,7 @@ causal method can give.
 
 Two targets: ``band``, all that lies in the band (S_s = S_x there); ``rhythm``, what stands out of
 the aperiodic background (S_s = S_x minus a straight log-log line, where positive, in the band and
-1 Hz beside it).
+1 Hz beside it; not beyond the band's edge on the side of a rhythm that must not leak in).
 
 Exact nulls (at 0 Hz, at mains, at a rhythm that must not leak in) are linear constraints::
 
@@ -29,13 +29,14 @@ z is half an amplitude: ``2 |z|²`` is the power in µV², as everywhere here.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import rfft
 from scipy.linalg import solve_toeplitz
 from scipy.special import hyp2f1
 
@@ -52,6 +53,8 @@ __all__ = [
     "clean_runs",
     "design",
     "envelope_correlation",
+    "null_refused",
+    "spectra",
     "spectrum",
     "taps_for",
 ]
@@ -66,6 +69,8 @@ FLOOR = 1e-4  # of the band's mean density: a filter must not live on less than 
 NARROW_HZ = 4.0  # up to here 2 s of taps gain: theta 0.01 in r, SMR 0.007-0.018, alpha 0.002
 BESIDE_HZ = 1.0
 STANDS_OUT = 2.0  # times the background: less is no rhythm to reject
+NULL_COSTS = 0.03  # of the expected correlation: what keeping a rhythm out may cost
+CHANNELS = 32  # per transform: more no longer fit the processor's cache
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,54 @@ def spectrum(uv: Float, clean: Bool, rate_hz: float, window_s: float = WINDOW_S)
     return Spectrum(frozen(f), frozen(density), rate_hz, windows, covered / rate_hz)
 
 
+def spectra(
+    uv: Float,
+    clean: Bool,
+    rate_hz: float,
+    columns: Sequence[int],
+    breathe: Callable[[], None] = lambda: None,
+) -> list[Spectrum]:
+    """Return the spectrum of each of some columns by itself, as `spectrum` gives it.
+
+    Parameters
+    ----------
+    uv : ndarray, shape (n_samples, n_channels)
+    clean, rate_hz
+        As for `spectrum`.
+    columns : sequence of int
+        Whose spectra.
+    breathe : callable
+        Called between windows; changes nothing here.
+    """
+    n = round(WINDOW_S * rate_hz)
+    n_fft = 2 * n
+    taper = np.hanning(n + 1)[:n]
+    places = [
+        (at, n if at == start else n // 4)
+        for start, stop in clean_runs(clean)
+        for at in range(start, stop - n + 1, n // 4)
+    ]
+    windows, covered = len(places), sum(new for _, new in places)
+    total = np.zeros((len(columns), n_fft // 2 + 1))
+    for k in range(0, len(columns), CHANNELS):
+        mine = list(columns[k : k + CHANNELS])
+        whole = np.empty((len(mine), len(uv)))
+        for row in range(0, len(uv), n):
+            whole[:, row : row + n] = uv[row : row + n, mine].T
+        for at, _ in places:
+            breathe()
+            part = whole[:, at : at + n]
+            part = (part - part.mean(axis=1, keepdims=True)) * taper
+            parts = rfft(part, n_fft, axis=1).view(float)
+            parts *= parts
+            total[k : k + CHANNELS] += parts[:, ::2]
+            total[k : k + CHANNELS] += parts[:, 1::2]
+    density = total * (2.0 / (rate_hz * float((taper**2).sum()) * max(windows, 1)))
+    density[:, [0, -1]] /= 2.0
+    f = frozen(np.fft.rfftfreq(n_fft, 1.0 / rate_hz))
+    return [Spectrum(f, frozen(row.copy()), rate_hz, windows, covered / rate_hz) for row in density]
+
+
 def taps_for(band_hz: tuple[float, float]) -> float:
     """Return the filter length in seconds: 1 s, 2 s for a band of at most 4 Hz."""
     return 2.0 if band_hz[1] - band_hz[0] <= NARROW_HZ + 1e-9 else 1.0
@@ -218,14 +271,26 @@ class WienerProblem:
         Density of the aperiodic background at ``found.f_hz``; needed for ``rhythm``.
     mains_hz, reject_hz : float, optional
         Exact nulls there (0 Hz always), unless inside the band.
+    null : bool
+        Whether `reject_hz` becomes a null (see `null_refused`); where not, it still ends the
+        target ``rhythm`` at the band's edge.
     taps_s : float, optional
         Length; `taps_for` the band by default.
 
     Raises
     ------
     ValueError
-        The spectrum holds no clean window, nothing stands out of the background, or the band
-        does not fit below half the rate.
+        The spectrum holds no clean window, nothing stands out of the background, what stands out
+        lies mostly beside the band, or the band does not fit below half the rate.
+
+    Attributes
+    ----------
+    floor : float
+        Least density in µV²/Hz that the filter believes in.
+    floor_from : {'measured', 'fallback'}
+        What set it: the median density above 0.7 of half the rate, or 1e-4 of the band's mean.
+    rejected_hz : float or None
+        Where a rhythm beside the band is kept out by a null.
     """
 
     def __init__(
@@ -237,6 +302,7 @@ class WienerProblem:
         background: Float | None = None,
         mains_hz: float | None = None,
         reject_hz: float | None = None,
+        null: bool = True,
         taps_s: float | None = None,
     ) -> None:
         if found.windows < 1:
@@ -260,19 +326,32 @@ class WienerProblem:
             # A power law has no value at 0 Hz.
             known = np.where(np.isfinite(background), background, found.density)
             excess = np.maximum(density - np.interp(f, found.f_hz, known), 0.0)
-            wanted = excess * self._edges((max(lo - BESIDE_HZ, lo / 2.0), hi + BESIDE_HZ))
+            below, above = max(lo - BESIDE_HZ, lo / 2.0), hi + BESIDE_HZ
+            wanted = excess * self._edges((below, above))
             if float(wanted.sum()) <= 1e-3 * float((density * edges).sum()):
                 raise ValueError("nothing stands out of the background in this band")
+            if float((excess * edges).sum()) < 0.5 * float(wanted.sum()):
+                raise ValueError("most of what stands out of the background lies beside this band")
+            if reject_hz is not None and not lo <= reject_hz <= hi:
+                # What is to be kept out is not wanted.
+                side = (lo, above) if reject_hz < lo else (below, hi)
+                wanted = excess * self._edges(side)
         mean = float((density * edges).sum() / edges.sum())
         high = found.density[found.f_hz > 0.7 * found.f_hz[-1]]
-        self.floor = max(float(np.median(high)), FLOOR * mean)
+        least, fallback = float(np.median(high)), FLOOR * mean
+        self.floor = max(least, fallback)
+        self.floor_from: Literal["measured", "fallback"] = (
+            "measured" if least >= fallback else "fallback"
+        )
         self._wanted = wanted
         self.energy = float(wanted.sum()) * rate / self._n / 2.0  # E|z|²
         # Interpolated density, and never below the floor of the amplifier.
         shaped = np.maximum(density, self.floor) * rate / 2.0
         shaped[0] = shaped[1]
         self._column: Float = np.fft.irfft(shaped, self._n)[: self.n_taps]
-        self._nulls = self._constraints(mains_hz, reject_hz)
+        beside = reject_hz is not None and not band_hz[0] <= reject_hz <= band_hz[1]
+        self.rejected_hz = reject_hz if beside and null else None
+        self._nulls = self._constraints(mains_hz)
 
     def _edges(self, band_hz: tuple[float, float]) -> Float:
         """Return the share of every bin that lies in a band."""
@@ -280,13 +359,13 @@ class WienerProblem:
         lo, hi = (np.clip((edge - self._f) / step + 0.5, 0.0, 1.0) for edge in band_hz)
         return np.asarray(hi - lo)
 
-    def _constraints(self, mains_hz: float | None, reject_hz: float | None) -> Complex | None:
+    def _constraints(self, mains_hz: float | None) -> Complex | None:
         lo, hi = self.band_hz
         at: list[float] = [0.0]
         if mains_hz is not None and mains_hz < self.rate_hz / 2.0 and not lo <= mains_hz <= hi:
             at += [mains_hz, -mains_hz]
-        if reject_hz is not None and not lo <= reject_hz <= hi:
-            at += [reject_hz, -reject_hz]
+        if self.rejected_hz is not None:
+            at += [self.rejected_hz, -self.rejected_hz]
         age = np.arange(self.n_taps)
         # H(f) = sum_k h[k] exp(-j w k) = C^H h with C = exp(+j w k).
         return np.asarray(np.exp(2j * np.pi * np.outer(age, at) / self.rate_hz))
@@ -296,7 +375,10 @@ class WienerProblem:
         if self._nulls is None:
             return None
         c = self._nulls
-        rc = solve_toeplitz(self._column, c)
+        # One of each pair will do: R is real, so conjugates have conjugate solutions.
+        one = solve_toeplitz(self._column, c[:, [0, *range(1, c.shape[1], 2)]])
+        rc = np.empty_like(c)
+        rc[:, 0], rc[:, 1::2], rc[:, 2::2] = one[:, 0], one[:, 1:], one[:, 1:].conj()
         return rc, np.linalg.inv(c.conj().T @ rc)
 
     def cross(self, delay_s: float) -> Complex:
@@ -339,6 +421,50 @@ class WienerProblem:
     def limit(self, delays_s: Sequence[float]) -> Float:
         """Return the limit curve: the best envelope correlation at each delay."""
         return envelope_correlation(np.array([self.coherence(self.solve(d), d) for d in delays_s]))
+
+
+def null_refused(
+    problem: WienerProblem,
+    free: WienerProblem,
+    delay_s: float,
+    breathe: Callable[[], None] = lambda: None,
+) -> str:
+    """Return why a null beside the band does more harm than good; empty when it may stay.
+
+    A null within half the filter's resolution, ``1 / (2 taps_s)``, of an edge takes the edge with
+    it; one that lowers the expected envelope correlation by more than 0.03 takes the signal.
+
+    Parameters
+    ----------
+    problem, free : WienerProblem
+        With the null and without.
+    delay_s : float
+        At which they are compared.
+    breathe : callable
+        Called between two solutions; changes nothing here.
+    """
+    at_hz = problem.rejected_hz
+    if at_hz is None:
+        return ""
+    lo, hi = problem.band_hz
+    resolution_hz = 0.5 * problem.rate_hz / problem.n_taps
+    away_hz = lo - at_hz if at_hz < lo else at_hz - hi
+    if away_hz < resolution_hz:
+        return (
+            f"the alpha peak at {at_hz:.2f} Hz is not kept out: it lies {away_hz:.2f} Hz beside "
+            f"the band, and the filter tells {resolution_hz:.2f} Hz apart"
+        )
+    limits = []
+    for one in (free, problem):
+        breathe()
+        limits.append(float(one.limit([delay_s])[0]))
+    costs = limits[0] - limits[1]
+    if costs > NULL_COSTS:
+        return (
+            f"the alpha peak at {at_hz:.2f} Hz is not kept out: that would lower the expected "
+            f"correlation by {costs:.2f}"
+        )
+    return ""
 
 
 def _toeplitz_times(column: Float, h: Complex) -> Complex:

@@ -155,7 +155,7 @@ def test_a_delayed_envelope_is_found_at_its_delay() -> None:
     found = measured(rest, x[:, 0], late, every, ALPHA, RATE_HZ, HOP)
     assert found is not None
     curve, lag_s, r = found
-    assert (lag_s, r) == (pytest.approx(0.12), pytest.approx(1.0))
+    assert (lag_s, r) == (pytest.approx(0.12), pytest.approx(1.0, abs=1e-3))
     assert len(curve) == len(CURVE_S)
     assert curve[CURVE_S.index(0.1)] > 0.95 > curve[CURVE_S.index(0.3)]
 
