@@ -12,6 +12,7 @@ from typing import Protocol as Shape
 
 from engine.aperiodic import flanks
 from engine.config import Source, parse, read, validate
+from engine.coupling import FLOOR_WINDOWS, window_s
 from engine.errors import InputError, Problem, YamlError
 from engine.features import BURSTS, COUPLED, LONG_WINDOW_S, REFERRED
 from engine.montage import ALIASES, clean_label
@@ -301,7 +302,7 @@ class _Check:
         seen: dict[str, str] = {}
         for i, site in enumerate(feature.at):
             first = seen.setdefault(_electrode(site), site)
-            if first is not site or feature.at.index(site) != i:
+            if first != site:
                 yield self.source.problem(
                     (*here, "at", i),
                     f"{site} is the site {first} again",
@@ -552,6 +553,15 @@ class _Check:
         self, name: str, block: BaselineBlock, place: tuple[str | int, ...]
     ) -> Iterator[Problem]:
         """Yield that a feature's window is too long to be learned in a block."""
+        floor_s = self._floor_s(name, ())
+        if floor_s > 0.0 and block.needs_clean_s < floor_s:
+            yield self.source.problem(
+                place,
+                f"the chance value of `{name}` takes {floor_s:g} s of clean time, but this "
+                f"baseline needs {block.needs_clean_s:g} s only",
+                f"`needs_clean: {floor_s:g} s` or more, or a shorter `window`",
+            )
+            return
         fill_s = self._fill_s(name, ())
         needed_s = max(block.needs_clean_s, fill_s / (1.0 - READ_AGAIN))
         lasts_s = fill_s + FILL_S + READ_AGAIN * needed_s
@@ -573,8 +583,16 @@ class _Check:
         if feature.kind in BURSTS or feature.kind == "share_above":
             own = (feature.window_s or LONG_WINDOW_S) / 2.0  # known when half is filled
         elif feature.kind in COUPLED:
-            own = feature.window_s or 0.0
+            own = _coupled_s(feature)
         return own + max((self._fill_s(n, (*above, name)) for n in feature.of), default=0.0)
+
+    def _floor_s(self, name: str, above: tuple[str, ...]) -> float:
+        """Return the clean seconds that the chance values of a feature and its parts take."""
+        feature = self.protocol.features.get(name)
+        if feature is None or name in above:
+            return 0.0
+        own = FLOOR_WINDOWS * _coupled_s(feature) + FILL_S if feature.kind in COUPLED else 0.0
+        return max([own, *(self._floor_s(n, (*above, name)) for n in feature.of)])
 
     def _never_known(self) -> Iterator[Problem]:
         """Yield what is compared with a fixed value but measured against a rest nobody records."""
@@ -797,6 +815,13 @@ def _electrode(site: str) -> str:
     """Return one name for a place, however it is written: ``T3``, ``t3`` and ``T7`` are one."""
     name = clean_label(site)
     return min(name, ALIASES.get(name, name)).casefold()
+
+
+def _coupled_s(feature: Feature) -> float:
+    """Return the window of a coupling."""
+    if feature.window_s is not None or feature.band_hz is None:
+        return feature.window_s or 0.0
+    return window_s(feature.band_hz)
 
 
 def _is_wide(feature: Feature) -> bool:

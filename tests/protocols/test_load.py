@@ -87,7 +87,12 @@ def _load(text: str, folder: Path, **more: bool) -> Loaded:
         ("plus: 2 mad", "plus: -1 mad", "to: {", "the same"),
         ("above: {baseline: percentile, success: 65 %}", "above: {fixed: 5 uV}", "5 uV", "uV2"),
         ("above: {baseline: percentile, success: 65 %}", "above: {fixed: 5}", "5}", "uV2"),
-        ("above: {baseline: percentile, success: 65 %}", "above: {fixed: 5 s}", "5 s", "given in s"),
+        (
+            "above: {baseline: percentile, success: 65 %}",
+            "above: {fixed: 5 s}",
+            "5 s",
+            "given in s",
+        ),
         (
             "success: 65 %}",
             "success: 65 %, fixed: 3 uV2}",

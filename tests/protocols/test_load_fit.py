@@ -10,7 +10,8 @@ import pytest
 from engine.config import resolved
 from engine.errors import YamlError
 from engine.features import BURSTS, COUPLED, FEATURES
-from protocols.load import Loaded, fits, load, widest_band
+from engine.iaf import MIN_WINDOWS, RATE_HZ, STEP, WINDOW
+from protocols.load import IAF_CLEAN_S, Loaded, fits, load, widest_band
 from protocols.model import Feature, Protocol
 
 TRIAL = """\
@@ -318,3 +319,225 @@ def test_too_wide_for_a_phase(kind: str, tmp_path: Path) -> None:
     told, place = refused(tmp_path, written(f"more: {{kind: {kind}, at: {sites}, band: 4-13 Hz}}"))
     assert "too wide" in told
     assert place.startswith("4-13 Hz")
+
+
+# ---------------------------------------------------------------- wherever alpha lies
+
+
+@pytest.mark.parametrize("band", ["iaf-4 .. iaf+4", "iaf-5 .. iaf+5", "iaf-6 .. iaf+12"])
+@pytest.mark.parametrize("kind", ["power", "periodic_power"])
+def test_a_band_is_narrow_wherever_alpha_lies_or_refused(
+    kind: str, band: str, tmp_path: Path
+) -> None:
+    told, place = refused(
+        tmp_path, ("main: {kind: power, at: [Cz], band: iaf-2 .. iaf+2}",
+                   f"main: {{kind: {kind}, at: [Cz], band: {band}}}"),
+        ("high_pass: 1 Hz", "high_pass: 0.5 Hz"),
+    )  # fmt: skip
+    assert "with an individual alpha frequency of 7 Hz the band is" in told
+    assert "too wide for one filter" in told
+    assert place.startswith(band)
+
+
+def test_what_is_narrow_at_each_place_is_accepted_although_all_places_span_more(
+    tmp_path: Path,
+) -> None:
+    """4-10 Hz at 7 Hz and 10-16 Hz at 13 Hz: each narrow, 4-16 Hz is not."""
+    line = "more: {kind: wpli, at: [O1, Cz], band: iaf-3 .. iaf+3}"
+    assert read(tmp_path, written(line)).protocol.features["more"].iaf == (-3.0, 3.0)
+
+
+def test_flanks_have_room_wherever_alpha_lies(tmp_path: Path) -> None:
+    line = "more: {kind: periodic_power, at: [O1], band: iaf-6 .. iaf-4}"
+    told, place = refused(tmp_path, written(line))
+    assert "with an individual alpha frequency of 7 Hz there is no room below 1-3 Hz" in told
+    assert place.startswith("iaf-6")
+    read(tmp_path, written(line.replace("iaf-6 .. iaf-4", "iaf+5 .. iaf+8")))
+
+
+@pytest.mark.parametrize(
+    ("keys", "words", "points_at"),
+    [
+        ("band: 8-12 Hz, total: iaf-5 .. iaf+20", "here the edges are fixed", "iaf-5"),
+        ("band: 9-11 Hz, total: 8-12 Hz", "too narrow for the whole", "8-12 Hz"),
+        ("band: iaf-2 .. iaf+2, total: 6-14 Hz", "outside the total", "iaf-2"),
+    ],
+)
+def test_a_total_holds_its_band_and_stays_where_it_is(
+    keys: str, words: str, points_at: str, tmp_path: Path
+) -> None:
+    told, place = refused(tmp_path, written(f"more: {{kind: relative_power, at: [O1], {keys}}}"))
+    assert words in told
+    assert place.startswith(points_at)
+
+
+def test_bands_below_one_hertz_are_refused(tmp_path: Path) -> None:
+    for band in ("10-10.9 Hz", "iaf .. iaf+0.5"):
+        told, place = refused(tmp_path, written(f"more: {{kind: power, at: [O1], band: {band}}}"))
+        assert "too narrow" in told
+        assert place.startswith(band)
+    read(tmp_path, written("more: {kind: power, at: [O1], band: 10.1-11.1 Hz}"))
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["spatial: ssd", "spatial: laplacian", "spatial: {O1: 1, Cz: -1}", "target: band",
+     "delay: 50 ms", "fit: session", "fit: course"],
+)  # fmt: skip
+def test_a_wide_band_has_no_fitted_filter(key: str, tmp_path: Path) -> None:
+    line = f"more: {{kind: power, at: [O1], band: 4-20 Hz, {key}}}"
+    told, place = refused(tmp_path, written(line))
+    word = key.split(":")[0]
+    assert f"`{word}` is for bands whose upper edge is at most 3 times" in told
+    assert place.startswith(word)
+    read(tmp_path, written(line.replace("4-20 Hz", "7-20 Hz")))
+    plain = read(tmp_path, written(line.replace(key, "fit: fixed"))).protocol
+    assert fits(plain)["more"] == "fixed"
+    assert fits(read(tmp_path, written(line.replace(f", {key}", ""))).protocol)["more"] == "fixed"
+
+
+# ---------------------------------------------------------------- sites and weights
+
+
+@pytest.mark.parametrize(
+    ("keys", "words", "points_at"),
+    [
+        ("at: [O1, Cz], spatial: {O1: 1, Cz: -1}", "one signal, but `at` lists 2", ""),
+        ("at: [Cz], spatial: {O1: 1, F3: -1}", "Cz has no weight", ""),
+        ("at: [O1], spatial: {O1: 1, Cz: 0}", "Cz cannot have the weight 0", "0}"),
+        ("at: [O1], spatial: {O1: 1, Cz: 1.0e-5}", "cannot have the weight 1e-05", "1.0e-5}"),
+        ("at: [O1], spatial: {O1: 1, Cz: 2000}", "cannot have the weight 2000", "2000}"),
+        ("at: [O1], spatial: {O1: 1, o1: -1}", "o1 is the site O1 again", "-1}"),
+        ("at: [O1, Cz, o1]", "o1 is the site O1 again", "o1]"),
+        ("at: [O1, O1]", "`O1` is listed twice", "O1]"),
+    ],
+)
+def test_every_site_counts_once(keys: str, words: str, points_at: str, tmp_path: Path) -> None:
+    line = f"more: {{kind: power, {keys}, band: 8-12 Hz}}"
+    told, place = refused(tmp_path, written(line))
+    assert words in told
+    assert place.startswith(points_at)
+
+
+def test_two_names_of_one_place_are_one_site(tmp_path: Path) -> None:
+    line = "more: {kind: coherence, at: [T3, T7], band: 8-12 Hz}"
+    told, place = refused(tmp_path, written(line), ("[F3, F4, Cz, O1]", "[F3, F4, Cz, O1, T3, T7]"))
+    assert "T7 is the site T3 again" in told
+    assert place.startswith("T7]")
+
+
+# ---------------------------------------------------------------- windows
+
+SIZE = "size: {kind: amplitude, at: [O1], band: 8-12 Hz}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "bounds"),
+    [
+        (SIZE + "more: {kind: burst_rate, of: [size], window: 0.9 s}", "from 1 s to 300 s"),
+        (ASYM.replace("of: [asym]}\nz", "of: [asym], window: 0.9 s}\nz"), "from 1 s to 300 s"),
+        ("more: {kind: slow_potential, at: [Cz], window: 10.5 s}", "from 0.05 s to 10 s"),
+        ("more: {kind: peak_to_peak, at: [Cz], window: 300 s}", "from 0.05 s to 10 s"),
+        ("more: {kind: wpli, at: [Cz, O1], band: 8-12 Hz, window: 61 s}", "from 0.5 s to 60 s"),
+    ],
+)
+def test_a_window_suits_its_kind(line: str, bounds: str, tmp_path: Path) -> None:
+    told, place = refused(tmp_path, written(line))
+    assert "does not suit" in told
+    assert bounds in told
+    assert place[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("window", "block", "words"),
+    [
+        ("", "lasts: 120 s", ""),
+        ("", "lasts: 60 s", "known after 30 s"),  # the filter must fill as well
+        ("", "lasts: 63 s, needs_clean: 60 s", ""),
+        (", window: 112 s", "lasts: 120 s", "`lasts: 115 s, needs_clean: 112 s` or more"),
+        (", window: 112 s", "lasts: 115 s, needs_clean: 112 s", ""),
+        (", window: 300 s", "lasts: 120 s", "known after 150 s"),
+    ],
+)
+def test_a_window_can_be_learned_in_its_block(
+    window: str, block: str, words: str, tmp_path: Path
+) -> None:
+    """Of the clean time asked for, half must be left when half of the window has filled."""
+    line = SIZE + f"more: {{kind: burst_rate, of: [size]{window}}}"
+    changes = (
+        written(line), ("learn: [main]", "learn: [main, more]"),
+        ("lasts: 120 s, eyes: open", f"{block}, eyes: open"),
+    )  # fmt: skip
+    if words:
+        told, place = refused(tmp_path, *changes)
+        assert words in told
+        assert place.startswith("more]")
+    else:
+        read(tmp_path, *changes)
+    # What nobody learns may take as long as it likes.
+    read(tmp_path, written(line))
+
+
+def test_a_chance_value_takes_ten_windows(tmp_path: Path) -> None:
+    line = "more: {kind: plv, at: [O1, Cz], band: 8-12 Hz, window: 6 s}"
+    learn = ("learn: [main]", "learn: [main, more]")
+    told, place = refused(tmp_path, written(line), learn)
+    assert "the chance value of `more` takes 63 s of clean time" in told
+    assert place.startswith("more]")
+    read(tmp_path, written(line.replace("6 s", "5 s")), learn)
+    of_it = line + "\nz: {kind: z, of: [more]}"
+    told, place = refused(tmp_path, written(of_it), ("learn: [main]", "learn: [main, z]"))
+    assert "the chance value of `z` takes 63 s" in told
+    assert place.startswith("z]")
+    read(tmp_path, written(line.replace(", window: 6 s", "")), learn)
+
+
+# ---------------------------------------------------------------- known at all
+
+
+@pytest.mark.parametrize("used", ["share", "z", "shrunk", "above_z", "rate", "link"])
+def test_what_needs_a_rest_is_refused_without_one(used: str, tmp_path: Path) -> None:
+    text = (
+        ASYM
+        + "\nshrunk: {kind: shrunk_log_ratio, of: [right, left]}"
+        + "\nabove_z: {kind: share_above, of: [shrunk]}"
+        + "\nrate: {kind: burst_rate, of: [size]}"
+        + "\nlink: {kind: plv, at: [F3, F4], band: 8-12 Hz}"
+    )
+    changes = (
+        written(text), (", for: [iaf]", ""), (", learn: [main]", ""), ("iaf-2 .. iaf+2", "8-12 Hz"),
+        ("from: {baseline: median, plus: -1 mad}", "from: {fixed: 1 uV2}"),
+        ("to: {baseline: median, plus: 2 mad}", "to: {fixed: 9 uV2}"),
+        (f"feature: main\n  {ABOVE}", f"feature: {used}\n  above: {{fixed: 0.5}}"),
+    )  # fmt: skip
+    if used == "share":  # of a plain log_ratio: nothing of the person is needed
+        read(tmp_path, *changes)
+        return
+    told, place = refused(tmp_path, *changes)
+    assert f"`{used}` would never be known" in told
+    assert place.startswith(used)
+
+
+def test_what_a_z_is_made_of_is_said_in_a_sentence(tmp_path: Path) -> None:
+    told, place = refused(tmp_path, written(f"{ASYM}\nagain: {{kind: z, of: [z]}}"))
+    assert "`z` is no part of a `z`: it is of kind `z`" in told
+    assert "another kind" not in told
+    assert place.startswith("z]")
+
+
+# ---------------------------------------------------------------- a block for alpha
+
+
+def test_a_block_for_alpha_is_long_enough(tmp_path: Path) -> None:
+    assert IAF_CLEAN_S >= (WINDOW + (MIN_WINDOWS - 1) * STEP) / RATE_HZ
+    told, place = refused(tmp_path, ("lasts: 120 s, eyes: closed", "lasts: 22 s, eyes: closed"))
+    assert "can be read from 22 s" in told
+    assert place.startswith("22 s")
+
+
+def test_a_block_for_alpha_with_open_eyes_or_little_asked_is_a_hint(tmp_path: Path) -> None:
+    assert not [h for h in read(tmp_path).hints if "`closed`" in h]
+    eyes = read(tmp_path, ("lasts: 120 s, eyes: closed", "lasts: 120 s, eyes: open")).hints
+    assert [h for h in eyes if h.startswith("`closed` is recorded for the individual alpha")]
+    little = ("lasts: 120 s, eyes: closed", "lasts: 120 s, eyes: closed, needs_clean: 10 s")
+    assert any("`closed` is accepted with 10 s clean" in h for h in read(tmp_path, little).hints)

@@ -321,3 +321,29 @@ def test_what_cannot_be_learned_ends_the_session_with_a_sentence(
         assert (d.reward, d.level) == (False, None)
     assert not room.told("threshold")
     assert room.step().kind is K.FAILED
+
+
+@pytest.mark.parametrize(("known", "enough"), [(4, False), (5, True)])
+def test_half_of_the_clean_time_asked_for_must_be_known_after_fitting(
+    known: int, enough: bool
+) -> None:
+    """1 s clean is asked for: 5 grid points make half of it."""
+    room = Room()
+    plain = room.prepare
+
+    def sparse(blocks: Sequence[RestBlock]) -> Prepared | None:
+        good = plain(blocks)
+        assert good is not None
+        changed = [v.copy() for v in good.values]
+        changed[1][known:, 0] = np.nan
+        return Prepared(tuple(changed), good.events)
+
+    room.decider._prepare = sparse
+    room.start()
+    room.until(K.PREPARING)
+    assert (room.step().kind is K.FAILED) is not enough
+    if enough:
+        assert room.decider.baselines["smr"].n == 5
+        return
+    (failed,) = room.told("failed")
+    assert "smr: 4 clean points (0.4 s) are known after fitting, 0.5 s" in failed.data["sentence"]
