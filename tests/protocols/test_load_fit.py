@@ -409,7 +409,7 @@ def test_a_wide_band_has_no_fitted_filter(key: str, tmp_path: Path) -> None:
         ("at: [O1], spatial: {O1: 1, Cz: 2000}", "cannot have the weight 2000", "2000}"),
         ("at: [O1], spatial: {O1: 1, o1: -1}", "o1 is the site O1 again", "-1}"),
         ("at: [O1, Cz, o1]", "o1 is the site O1 again", "o1]"),
-        ("at: [O1, O1]", "`O1` is listed twice", "O1]"),
+        ("at: [O1, O1]", "`O1` is listed twice", "at: [O1, O1]"),
     ],
 )
 def test_every_site_counts_once(keys: str, words: str, points_at: str, tmp_path: Path) -> None:
