@@ -100,7 +100,7 @@ def alpha_of(events: Iterable[Event], course: Any = None) -> Alpha | None:
     return Alpha(
         used_hz=used,
         source=_text(d.get("source")),
-        guessed=d.get("source") == "fallback" or bool(mapping(course).get("iaf_fallback")),
+        guessed=d.get("source") == "fallback" or bool(_began(course).get("fallback")),
         kind=_text(d.get("kind")),
         paf_hz=number(d.get("paf_hz")),
         cog_hz=number(d.get("cog_hz")),
@@ -112,6 +112,11 @@ def alpha_of(events: Iterable[Event], course: Any = None) -> Alpha | None:
         dropped=words("dropped"),
         reason=_text(d.get("reason")),
     )
+
+
+def _began(course: Any) -> Mapping[str, Any]:
+    """Return what a course knows of alpha since its first session."""
+    return mapping(mapping(course).get("iaf"))
 
 
 def references_of(events: Iterable[Event]) -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ What cannot be fitted keeps the fixed filter, and the event says why.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -23,26 +24,38 @@ import numpy as np
 
 from engine.aperiodic import aperiodic_fit
 from engine.bank import Reference
+from engine.bursts import BASELINE_PERCENTILE
 from engine.coupling import chance_floor
 from engine.estimate import Source, fixed_kernel
 from engine.features import BURSTS, COUPLED, FEATURES, REFERRED, FeatureDef
 from engine.frames import Bool, Float, Gate, Prepared, frozen
 from engine.iaf import FALLBACK_HZ, Iaf, individual_alpha, pooled
-from engine.rest import CURVE_S, Rest, look_again, measured, read_again
+from engine.rest import (
+    CURVE_S,
+    Channels,
+    Rest,
+    band_signals,
+    clean_columns,
+    look_again,
+    measured,
+    read_again,
+)
 from engine.spatial import EogFit, NotPossible, Ssd, eog_regression, ssd, without_eog
 from engine.wiener import (
     MIN_CLEAN_S,
     Kernel,
     Spectrum,
+    Target,
     WienerProblem,
     alpha_peak_hz,
-    spectrum,
+    null_refused,
 )
-from engine.wiring import Demand, Wiring, demands_of, plain_source
+from engine.wiring import Demand, Wiring, demands_of, fixed_wiring, plain_source
 
 __all__ = ["FitSettings", "Fitted", "fit"]
 
-BURST_QUANTILE = 0.75  # of the baseline's amplitude (Ossadtchi et al. 2017 count spindles so)
+NOTHING_LEFT = 1e-6  # of its site's own power: what a virtual channel holds then is rounding noise
+HALF_CLEAN = 0.5  # of the block's clean samples: a posterior site with less is left out
 AROUND_BLINK = (0.2, 0.4)  # s, before and after a gated point
 
 
@@ -66,7 +79,7 @@ class FitSettings:
     eog : tuple of int
         Columns whose blinks are regressed out; empty when that is not asked.
     course : mapping
-        What an earlier session of the course fitted, by feature, and its ``iaf_hz``.
+        What an earlier session of the course fitted (`engine.course.Course`); empty in the first.
     """
 
     rate_hz: float
@@ -96,8 +109,9 @@ class Fitted:
         Per fitted feature, how far back its number speaks, as measured on the baseline.
     prepared : Prepared
         For the decider.
-    course : mapping of str to mapping
-        What a later session of the course needs, by feature.
+    course : mapping
+        What a later session of the course needs: ``iaf`` and ``features`` of
+        `engine.course.Course`; empty when nothing is fitted for a course.
     """
 
     defs: tuple[FeatureDef, ...]
@@ -106,7 +120,7 @@ class Fitted:
     references: Mapping[str, Reference]
     delay_s: Mapping[str, float]
     prepared: Prepared
-    course: Mapping[str, Mapping[str, Any]]
+    course: Mapping[str, Any]
 
 
 def fit(
@@ -142,6 +156,8 @@ class _Answer:
     spectrum: Spectrum | None = None
     reject_hz: float | None = None
     spatial: dict[str, dict[str, float]] = field(default_factory=dict)
+    sites: tuple[tuple[int, float], ...] = ()  # per channel: its largest part, column and weight
+    unknown: tuple[bool, ...] = ()  # per channel: nothing of its site is left
 
 
 class _Fitting:
@@ -159,12 +175,26 @@ class _Fitting:
         self.grid_hz = settings.rate_hz / settings.hop
         self.events: list[tuple[str, Mapping[str, Any]]] = []
         self.defs = settings.defs
+        self.floor_refused: dict[str, str] = {}
 
     def run(self) -> Fitted:
         self._alpha()
         self.demands = demands_of(self.defs, self.s.columns)
         eyes = self._eyes()
         answers = [self._answer(d, eyes) for d in self.demands]
+        self.channels = [
+            Channels(
+                rest,
+                self.s.columns,
+                [a.source for a, d in zip(answers, self.demands, strict=True)
+                 if self._rest_of(d.feature) == k],
+                self.s.rate_hz,
+                self.breathe,
+            )
+            for k, rest in enumerate(self.rests)
+        ]  # fmt: skip
+        for answer, demand in zip(answers, self.demands, strict=True):
+            self._find_unknown(answer, demand)
         self._share_filters(answers)
         kernels = [a.kernel for a in answers]
         sources = [replace(a.source, kernel=k) for k, a in enumerate(answers)]
@@ -178,20 +208,21 @@ class _Fitting:
         wiring = Wiring(self.defs, self.demands, kernels, sources, len(self.s.columns))
         delays = self._measure(answers, wiring, looks)
         references = self._references(wiring, looks)
-        bank = references if references else None
         values = tuple(
-            read_again(rest, seen, warm, wiring, self.defs, self.grid_hz, bank, self.breathe)
+            read_again(rest, seen, warm, wiring, self.defs, self.grid_hz, references, self.breathe)
             for rest, (seen, warm) in zip(self.rests, looks, strict=True)
         )
         for a in answers:
             self.events.append(("fit", a.event))
         if references:
-            shown = {name: r.known() for name, r in references.items()}
-            self.events.append(("references", {"features": shown}))
+            told: dict[str, Any] = {"features": {n: r.known() for n, r in references.items()}}
+            if self.floor_refused:
+                told["floor_refused"] = self.floor_refused
+            self.events.append(("references", told))
         return Fitted(
             self.defs,
             wiring,
-            self._fixed_again(),
+            fixed_wiring(self.defs, self.demands, self.s.columns, self.s.rate_hz),
             references,
             delays,
             Prepared(values, tuple(self.events)),
@@ -203,7 +234,7 @@ class _Fitting:
     def _alpha(self) -> None:
         """Find the individual alpha frequency and put the bands around it."""
         relative = any(d.iaf is not None for d in self.defs)
-        known = self.s.course.get("iaf_hz")
+        known = self.s.course.get("iaf")
         used = [r for r in self.rests if "iaf" in r.block.uses]
         if not used and not relative:
             return
@@ -211,11 +242,9 @@ class _Fitting:
         if used and known is None and self.s.posterior:
             at = list(self.s.posterior)
             names = [self.s.site_names[i] for i in at]
-            found = pooled(
-                [individual_alpha(r.uv[:, at], r.clean, self.s.rate_hz, names) for r in used]
-            )
+            found = pooled([self._posterior_alpha(r, at, names) for r in used])
         if known is not None:
-            hz, source = float(known), "course"
+            hz, source = float(known["hz"]), "course"
         elif found is not None and found.hz is not None:
             hz, source = found.hz, "measured"
         else:
@@ -226,7 +255,7 @@ class _Fitting:
         if found is not None:
             data |= {**found.summary(), "sites": [self.s.site_names[i] for i in self.s.posterior]}
         # A course that began without alpha stays where it began, and has no peak to keep out.
-        guessed = source == "fallback" or bool(self.s.course.get("iaf_fallback"))
+        guessed = source == "fallback" or (known is not None and bool(known["fallback"]))
         self.iaf_hz: float | None = None if guessed else hz
         self.used_hz = hz
         self.events.append(("iaf", data))
@@ -240,10 +269,42 @@ class _Fitting:
     iaf_hz: float | None = None
     used_hz: float | None = None
 
-    def _stored(self, d: FeatureDef) -> Mapping[str, Any] | None:
-        """Return what an earlier session of the course fitted for a feature."""
-        stored = self.s.course.get(d.name) if d.fit == "course" else None
-        return stored if isinstance(stored, Mapping) else None
+    def _posterior_alpha(self, rest: Rest, at: list[int], names: list[str]) -> Iaf:
+        """Return the alpha of one block, from what of each posterior site is clean.
+
+        No gate watches these sites unless a feature uses them. One that is unusable for more than
+        half of the clean time is left out; of the others the samples count that are clean at all.
+        """
+        self.breathe()
+        usable = clean_columns(rest, at, self.s.rate_hz)
+        self.breathe()
+        enough = usable.sum(axis=0) >= max(1.0, HALF_CLEAN * float(rest.clean.sum()))
+        out = tuple(name for name, kept in zip(names, enough, strict=True) if not kept)
+        kept = [i for i, e in zip(at, enough, strict=True) if e]
+        if out and not kept:
+            found = individual_alpha(rest.uv[:, []], rest.clean, self.s.rate_hz, [])
+            reason = "no posterior site is clean for half of the clean time."
+            return replace(found, n_given=len(at), reason=reason, dropped=out)
+        clean = usable[:, enough].all(axis=1)
+        found = individual_alpha(
+            rest.uv[:, kept], clean, self.s.rate_hz, [n for n in names if n not in out]
+        )
+        return replace(found, dropped=out + found.dropped) if out else found
+
+    def _known(self, d: FeatureDef) -> Mapping[str, Any]:
+        """Return what an earlier session of the course fitted for a feature; empty if nothing."""
+        kept: Mapping[str, Any] = self.s.course.get("features", {}) if d.fit == "course" else {}
+        known: Mapping[str, Any] = kept.get(d.name, {})
+        return known
+
+    def _stored(self, demand: Demand) -> Mapping[str, Any] | None:
+        """Return how an earlier session of the course answered a demand."""
+        known = self._known(self.defs[demand.feature])
+        if not known:
+            return None
+        answers: list[Mapping[str, Any]] = [known["band"], *known["flanks"]]
+        mine = [m for m in self.demands if m.feature == demand.feature]
+        return answers[mine.index(demand)]
 
     # ------------------------------------------------------------ one demand
 
@@ -313,7 +374,7 @@ class _Fitting:
         allowed[pool] = True
         rows = []
         told: list[dict[str, Any]] = []
-        known = (self._stored(d) or {}).get("spatial", {})
+        known = self._known(d).get("spatial", {})
         for site in d.sites:
             name = self.s.site_names[site]
             if name in known:
@@ -374,6 +435,11 @@ class _Fitting:
                 }
                 for site, row in zip(d.sites, weights, strict=True)
             }
+        if weights is None:
+            sites = tuple((c, 1.0) for c in demand.columns)
+        else:
+            most = np.abs(weights).argmax(axis=1).tolist()
+            sites = tuple((c, float(row[c])) for c, row in zip(most, weights, strict=True))
         if eyes is not None:
             if weights is None:
                 weights = np.eye(len(self.s.columns))[list(demand.columns)]
@@ -387,13 +453,36 @@ class _Fitting:
             None if weights is None else frozen(np.ascontiguousarray(weights)),
         )
         kernel = fixed_kernel(demand.band_hz, self.s.rate_hz)
-        return _Answer(kernel, source, event, spatial=spatial)
+        return _Answer(kernel, source, event, spatial=spatial, sites=sites)
 
-    def _channels(self, answer: _Answer, rest: Rest) -> Float:
-        """Return the samples of an answer's (virtual) channels, shape (n_samples, n)."""
-        x = rest.uv[:, list(self.s.columns)]
-        w = answer.source.weights
-        return x[:, list(answer.source.columns)] if w is None else np.asarray(x @ w.T)
+    def _find_unknown(self, answer: _Answer, demand: Demand) -> None:
+        """Mark the virtual channels in which nothing of their site is left.
+
+        Sites that are taken out of themselves leave rounding noise, which looks like a signal.
+        """
+        answer.unknown = (False,) * len(answer.sites)
+        if answer.source.weights is None:
+            return
+        channels = self.channels[self._rest_of(demand.feature)]
+        own = channels.sites([c for c, _ in answer.sites])
+        found = channels.spectra(answer.source)
+        if not found or not found[0].windows:
+            return
+        band = demand.band_hz
+        answer.unknown = tuple(
+            one.power(band) <= NOTHING_LEFT * weight**2 * site.power(band)
+            for one, site, (_, weight) in zip(found, own, answer.sites, strict=True)
+        )
+        lost = [
+            self.s.site_names[self.s.columns[c]]
+            for (c, _), unknown in zip(answer.sites, answer.unknown, strict=True)
+            if unknown
+        ]
+        if lost:
+            answer.event["unknown"] = (
+                f"after spatial filters and the removal of blinks less than a millionth of the "
+                f"power is left at {', '.join(lost)}: the feature cannot be known"
+            )
 
     def _share_filters(self, answers: list[_Answer]) -> None:
         """Fit one filter per family: features that are compared must be filtered alike.
@@ -427,25 +516,31 @@ class _Fitting:
         if d.fit == "fixed":
             self._keep_fixed(answers, "asked for")
             return
-        stored = self._stored(d)
+        stored = self._stored(demands[0])
         reject: float | None
+        if stored is not None and stored["estimator"] == "fixed":
+            self._keep_fixed(answers, f"as in the first session of the course ({stored['reason']})")
+            return
         if stored is not None:
             found = _stored_spectrum(stored, rate)
             reject = stored["reject_hz"]
         else:
             pieces = [
-                spectrum(self._channels(a, self.rests[self._rest_of(m.feature)]),
-                         self.rests[self._rest_of(m.feature)].clean, rate)
+                [
+                    one
+                    for one, unknown in zip(
+                        self.channels[self._rest_of(m.feature)].spectra(a.source),
+                        a.unknown,
+                        strict=True,
+                    )
+                    if not unknown
+                ]
                 for a, m in zip(answers, demands, strict=True)
-            ]  # fmt: skip
-            found = pieces[0]
-            if len(pieces) > 1:
-                # Alike in weight, however different in size: the shape is what is fitted.
-                scale = [p.density / max(p.power(demands[0].band_hz), 1e-30) for p in pieces]
-                size = float(np.mean([p.power(demands[0].band_hz) for p in pieces]))
-                least = min(pieces, key=lambda p: p.clean_s)
-                density = frozen(np.mean(scale, axis=0) * size)
-                found = Spectrum(found.f_hz, density, rate, least.windows, least.clean_s)
+            ]
+            found = _alike([p for p in pieces if p], demands[0].band_hz)
+            if found is None:
+                self._keep_fixed(answers, answers[0].event["unknown"])
+                return
             reject = self.iaf_hz
         if found.clean_s < MIN_CLEAN_S:
             self._keep_fixed(
@@ -458,29 +553,15 @@ class _Fitting:
         if reject is None and stored is None:
             reject = alpha_peak_hz(found, background)
         try:
-            problem = WienerProblem(
-                found,
-                demands[0].band_hz,
-                target="rhythm" if d.target == "rhythm" else "band",
-                background=background,
-                mains_hz=self.s.mains_hz,
-                reject_hz=reject,
-            )
+            problem, refused = self._problem(d, found, demands[0].band_hz, background, reject)
         except ValueError as error:
-            if d.target != "rhythm":
-                self._keep_fixed(answers, str(error))
-                return
-            problem = WienerProblem(
-                found, demands[0].band_hz, mains_hz=self.s.mains_hz, reject_hz=reject
-            )
-            for a in answers:
-                a.event["target_refused"] = f"{error}; the whole band is estimated instead"
+            self._keep_fixed(answers, str(error))
+            return
         kernel = problem.kernel(d.delay_s)
         limit = []
         for lag_s in CURVE_S:
             self.breathe()
             limit.append(float(problem.limit([lag_s])[0]))
-        lo, hi = demands[0].band_hz
         told = {
             "estimator": "wiener",
             "target": problem.target,
@@ -489,14 +570,53 @@ class _Fitting:
             "windows": found.windows,
             "clean_s": found.clean_s,
             "floor_uv2_hz": problem.floor,
-            "reject_hz": reject if reject is not None and not lo <= reject <= hi else None,
+            "floor_from": problem.floor_from,
+            "reject_hz": problem.rejected_hz,
             "delays_s": CURVE_S,
             "limit": limit,
             "expected": problem.expected(kernel, CURVE_S),
+            **refused,
         }
         for a in answers:
             a.kernel, a.problem, a.spectrum, a.reject_hz = kernel, problem, found, reject
             a.event |= told
+
+    def _problem(
+        self,
+        d: FeatureDef,
+        found: Spectrum,
+        band_hz: tuple[float, float],
+        background: Float,
+        reject_hz: float | None,
+    ) -> tuple[WienerProblem, dict[str, str]]:
+        """Return the problem to solve, and what of the wishes was refused and why."""
+
+        def built(target: Target, null: bool) -> WienerProblem:
+            self.breathe()
+            return WienerProblem(
+                found,
+                band_hz,
+                target=target,
+                background=background,
+                mains_hz=self.s.mains_hz,
+                reject_hz=reject_hz,
+                null=null,
+            )
+
+        refused: dict[str, str] = {}
+        try:
+            problem = built("rhythm" if d.target == "rhythm" else "band", True)
+        except ValueError as error:
+            if d.target != "rhythm":
+                raise
+            problem = built("band", True)
+            refused["target_refused"] = f"{error}; the whole band is estimated instead"
+        if problem.rejected_hz is not None:
+            free = built(problem.target, False)
+            if why := null_refused(problem, free, d.delay_s, self.breathe):
+                refused["reject_refused"] = why
+                problem = free
+        return problem, refused
 
     @staticmethod
     def _keep_fixed(answers: Sequence[_Answer], why: str) -> None:
@@ -512,37 +632,31 @@ class _Fitting:
         self.breathe()
         demand = self.demands[k]
         answer.event["reads"] = self._response(answer, 1.0)
-        if answer.problem is None:
+        if answer.problem is None and not any(answer.unknown):
             return source
-        stored = self._stored(self.defs[demand.feature])
+        stored = self._stored(demand)
         n = len(source.gains)
-        known = () if stored is None else self._gains_of(stored, k)
-        if len(known) == n:
+        known = () if stored is None else stored["gains"]
+        if answer.problem is None:
+            gains = [1.0] * n
+        elif len(known) == n:
             gains = [float(g) for g in known]
         else:
             index = self._rest_of(demand.feature)
             rest, (seen, warm) = self.rests[index], looks[index]
-            good = rest.block.clean & warm
-            x = self._channels(answer, rest)
-            z = np.array([source.band_signal(row) for row in seen[good]]).reshape(-1, n)
+            z = band_signals(source, seen[rest.block.clean & warm])
             read = 2.0 * (z.real**2 + z.imag**2).mean(axis=0) if len(z) else np.zeros(n)
-            true = [
-                spectrum(x[:, i], rest.clean, self.s.rate_hz).power(demand.band_hz)
-                for i in range(n)
-            ]
+            true = [one.power(demand.band_hz) for one in self.channels[index].spectra(source)]
             gains = [float(t / r) if r > 0.0 and t > 0.0 else 1.0 for t, r in
                      zip(true, read, strict=True)]  # fmt: skip
+        gains = [math.nan if lost else g for g, lost in zip(gains, answer.unknown, strict=True)]
         answer.event["gains"] = gains
-        answer.event["reads"] = self._response(answer, float(np.mean(gains)))
+        finite = [g for g in gains if math.isfinite(g)]
+        if finite:
+            answer.event["reads"] = self._response(answer, float(np.mean(finite)))
+        else:
+            del answer.event["reads"]
         return replace(source, gains=tuple(gains))
-
-    def _gains_of(self, stored: Mapping[str, Any], k: int) -> Sequence[float]:
-        """Return a demand's gains in an earlier session: of the band, or of one of its flanks."""
-        demand = self.demands[k]
-        if not demand.beside:
-            return list(stored["gains"])
-        before = sum(m.beside and m.feature == demand.feature for m in self.demands[:k])
-        return list(stored["flank_gains"][before])
 
     def _response(self, answer: _Answer, gain: float) -> dict[str, float]:
         """Return what a sine of unit power reads as: in the band, at its edges, beside it."""
@@ -577,8 +691,10 @@ class _Fitting:
             self.breathe()
             index = self._rest_of(demand.feature)
             rest, (seen, warm) = self.rests[index], looks[index]
-            z = np.array([source.band_signal(row)[0] for row in seen]) if len(seen) else seen
-            x = self._channels(answer, rest)[:, 0]
+            if not math.isfinite(source.gains[0]):
+                continue
+            z = band_signals(source, seen)[:, 0]
+            x = self.channels[index].first(source)
             found = measured(rest, x, np.abs(z), warm, demand.band_hz, self.s.rate_hz, self.s.hop)
             if found is None:
                 continue
@@ -616,10 +732,16 @@ class _Fitting:
                 source = next(
                     s for m, s in zip(self.demands, wiring.sources, strict=True) if m.feature == i
                 )
-                z = np.array([source.band_signal(row) for row in seen]).reshape(-1, 2)
+                z = band_signals(source, seen)
                 points = max(2, round(d.window_s * self.grid_hz))
                 floor = chance_floor(d.kind, z[:, 0], z[:, 1], good, points, self.grid_hz)
                 found[d.name] = Reference(floor=floor)
+                if not math.isfinite(floor):
+                    known_s = float((good & np.isfinite(z).all(axis=1)).sum()) / self.grid_hz
+                    self.floor_refused[d.name] = (
+                        f"{known_s:.0f} s of usable rest are too little for a chance value over "
+                        f"windows of {d.window_s:g} s: the feature cannot be known"
+                    )
                 continue
             key = (index, d.kind == "z")
             if key not in first:
@@ -636,7 +758,9 @@ class _Fitting:
                 found[d.name] = Reference(first=float(one), second=float(two))
                 continue
             if d.kind in BURSTS:
-                found[d.name] = Reference(threshold=float(np.quantile(values, BURST_QUANTILE)))
+                found[d.name] = Reference(
+                    threshold=float(np.quantile(values, BASELINE_PERCENTILE / 100.0))
+                )
                 continue
             if FEATURES[self.defs[d.of[0]].kind].scale == "ln":
                 values = np.log(values[values > 0.0])
@@ -646,53 +770,73 @@ class _Fitting:
                 found[d.name] = Reference(median=median, mad=mad)
         return found
 
-    # ------------------------------------------------------------ beside
-
-    def _fixed_again(self) -> Wiring:
-        """Return the fixed estimators on the resolved bands, for comparison across sessions."""
-        kernels: list[Kernel] = []
-        at: dict[tuple[float, float], int] = {}
-        sources = []
-        for demand in self.demands:
-            if demand.band_hz not in at:
-                at[demand.band_hz] = len(kernels)
-                kernels.append(fixed_kernel(demand.band_hz, self.s.rate_hz))
-            d = self.defs[demand.feature]
-            sources.append(plain_source(at[demand.band_hz], demand, d, self.s.columns))
-        return Wiring(self.defs, self.demands, kernels, sources, len(self.s.columns))
+    # ------------------------------------------------------------ for later
 
     def _course(self, answers: Sequence[_Answer], wiring: Wiring) -> dict[str, Any]:
-        """Return what a later session of the course needs to filter alike."""
-        out: dict[str, Any] = {}
+        """Return what a later session of the course needs to filter alike.
+
+        That a filter stayed fixed is an answer as well: fitted later, its numbers would mean
+        something else than the ones that a fixed threshold was chosen for.
+        """
+        features: dict[str, dict[str, Any]] = {}
         for answer, demand, source in zip(answers, self.demands, wiring.sources, strict=True):
             d = self.defs[demand.feature]
-            if d.fit != "course" or answer.spectrum is None or demand.beside:
+            if d.fit != "course":
                 continue
-            out[d.name] = {
-                "rate_hz": self.s.rate_hz,
-                "band_hz": demand.band_hz,
-                "windows": answer.spectrum.windows,
-                "clean_s": answer.spectrum.clean_s,
-                "density_uv2_hz": answer.spectrum.density,
-                "reject_hz": answer.reject_hz,
-                "gains": source.gains,
-                "flank_gains": [
-                    s.gains
-                    for m, s in zip(self.demands, wiring.sources, strict=True)
-                    if m.beside and m.feature == demand.feature
-                ],
-                "spatial": answer.spatial,
-            }
-        around = any(d.iaf is not None and d.name in out for d in self.defs)
-        if out and (self.iaf_hz is not None or around):
-            out["iaf_hz"] = self.used_hz
-            out["iaf_fallback"] = self.iaf_hz is None
-        return out
+            kept: dict[str, Any] = {"estimator": "fixed", "band_hz": demand.band_hz}
+            if answer.spectrum is None:
+                stored = self._stored(demand)
+                kept["reason"] = answer.event["reason"] if stored is None else stored["reason"]
+            else:
+                if not all(math.isfinite(g) and g > 0.0 for g in source.gains):
+                    return {}  # what reads nothing today is no measure for later sessions
+                kept |= {
+                    "estimator": "wiener",
+                    "windows": answer.spectrum.windows,
+                    "clean_s": answer.spectrum.clean_s,
+                    "density_uv2_hz": answer.spectrum.density,
+                    "reject_hz": answer.reject_hz,
+                    "gains": source.gains,
+                }
+            if demand.beside:
+                features[d.name]["flanks"].append(kept)
+            else:
+                features[d.name] = {"spatial": answer.spatial, "band": kept, "flanks": []}
+        if not features:
+            return {}
+        around = any(d.iaf is not None and d.fit == "course" for d in self.defs)
+        iaf = None
+        if self.iaf_hz is not None or around:
+            iaf = {"hz": self.used_hz, "fallback": self.iaf_hz is None}
+        return {"iaf": iaf, "features": features}
+
+
+def _alike(members: Sequence[Sequence[Spectrum]], band_hz: tuple[float, float]) -> Spectrum | None:
+    """Return the mean shape of some features' channels, of their mean size; None of none.
+
+    Alike in weight, however different in size: the channels of a feature, and the features. A
+    channel without power in the band has no shape.
+    """
+    sized = [[(s, s.power(band_hz)) for s in channels] for channels in members]
+    every = [pair for channels in sized for pair in channels]
+    if len(every) < 2:
+        return every[0][0] if every else None
+    shapes = [
+        np.mean([s.density / p for s, p in channels if p > 0.0], axis=0)
+        for channels in sized
+        if any(p > 0.0 for _, p in channels)
+    ]
+    least = min((s for s, _ in every), key=lambda s: s.clean_s)
+    if not shapes:
+        return least
+    size = float(np.mean([np.mean([p for _, p in channels]) for channels in sized]))
+    density = frozen(np.asarray(np.mean(shapes, axis=0) * size))
+    return Spectrum(least.f_hz, density, least.rate_hz, least.windows, least.clean_s)
 
 
 def _stored_spectrum(stored: Mapping[str, Any], rate_hz: float) -> Spectrum:
     density = np.array(stored["density_uv2_hz"], float)
-    f = np.linspace(0.0, rate_hz / 2.0, len(density))
+    f = np.fft.rfftfreq(2 * (len(density) - 1), 1.0 / rate_hz)
     return Spectrum(
         frozen(f), frozen(density), rate_hz, int(stored["windows"]), float(stored["clean_s"])
     )

@@ -8,6 +8,7 @@ and nothing else.
 from __future__ import annotations
 
 import csv
+import importlib.metadata
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from engine.assemble import Assembly, assemble, feature_units
 from engine.clock import wall
@@ -28,6 +30,7 @@ from engine.columns import (
     feature_row,
     plain,
 )
+from engine.course import checked_course
 from engine.errors import FileError, InputError
 from engine.frames import (
     Chunk,
@@ -41,6 +44,7 @@ from engine.frames import (
     StreamSpec,
     frozen,
 )
+from engine.grid import mapping
 from engine.number import Numberer, Received
 from engine.pipeline import Point
 from engine.readfile import EegFile, read_eeg
@@ -54,6 +58,7 @@ __all__ = [
     "compare",
     "file_inputs",
     "plan_from",
+    "recorded_protocol",
     "replay_file",
     "replay_recording",
     "write_tables",
@@ -61,6 +66,7 @@ __all__ = [
 
 CHECK_S = 2.0  # live, a session starts after a check of the signal; filters settle meanwhile
 LAST_S = 1.0  # what a killed recorder may not have written any more
+_LATER_GATES = ("saccade", "motion")  # not known to the first version
 BLOCK_SAMPLES = 4096  # any number gives the same decisions
 
 
@@ -118,23 +124,38 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Recorded against replayed decisions."""
+    """Recorded against replayed decisions.
+
+    Parameters
+    ----------
+    points : int
+        Decisions that both hold.
+    identical : bool
+        Whether all of them agree, bit for bit.
+    first_difference : int or None
+        The sample of the first that does not.
+    rewards_recorded, rewards_replayed : int
+    other_version : str
+        What to say when another version of Neuroloop recorded.
+    """
 
     points: int
     identical: bool
     first_difference: int | None
     rewards_recorded: int
     rewards_replayed: int
+    other_version: str = ""
 
     @property
     def sentence(self) -> str:
-        """One sentence for people."""
+        """One sentence for people, with another version where that is a likely reason."""
         if self.identical:
             return f"all {self.points} decisions are identical to the recorded ones"
-        return (
+        said = (
             f"decisions differ from sample {self.first_difference} on: "
             f"{self.rewards_recorded} rewards recorded, {self.rewards_replayed} replayed"
         )
+        return f"{said}; {self.other_version}" if self.other_version else said
 
 
 def plan_from(rows: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
@@ -154,6 +175,58 @@ def plan_from(rows: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
         )
         for r in rows
     )
+
+
+def recorded_protocol(header: Mapping[str, Any]) -> Protocol:
+    """Return the protocol of a recording's header, meaning what it meant then.
+
+    The header holds every key that the recording version knew. `fit`, the saccade gate and the
+    motion gate came later and are on unless switched off: where a header does not have them, they
+    were not there.
+
+    Raises
+    ------
+    FileError
+        The header's protocol is none that this version can run.
+    """
+    stored = header["protocol"]
+    try:
+        if _before_fits(header):
+            features = {n: {"fit": "fixed", **f} for n, f in stored["features"].items()}
+            gates = {**{gate: {"on": False} for gate in _LATER_GATES}, **stored["gates"]}
+            stored = {**stored, "features": features, "gates": gates}
+        return Protocol.model_validate(stored)
+    except (ValidationError, KeyError, TypeError, AttributeError) as error:
+        told = str(error).splitlines()[0]
+        raise FileError(
+            f"the recorded protocol cannot be run by this version ({told})",
+            "replay it with the version that recorded it, or name a protocol: "
+            "neuroloop replay FILE --protocol NAME",
+        ) from None
+
+
+def _before_fits(header: Mapping[str, Any]) -> bool:
+    """Return whether a recording is older than fitted filters and the later gates."""
+    protocol = mapping(header.get("protocol"))
+    features, gates = mapping(protocol.get("features")), mapping(protocol.get("gates"))
+    return any(gate not in gates for gate in _LATER_GATES) or any(
+        "fit" not in mapping(f) for f in features.values()
+    )
+
+
+def _other_version(header: Mapping[str, Any]) -> str:
+    """Return what to say when another version recorded; empty when this one did, or unknown."""
+    this, by = importlib.metadata.version("neuroloop"), header.get("neuroloop")
+    if _before_fits(header):
+        made = f"version {by}" if by and by != this else "an earlier version"
+        return (
+            f"the recording was made by {made} of Neuroloop, from before filters were fitted to "
+            f"the person and looks and head movements were gated; this is version {this}, which "
+            "replays it with fixed filters and without these gates"
+        )
+    if by and by != this:
+        return f"the recording was made by version {by} of Neuroloop, this is version {this}"
+    return ""
 
 
 def replay_recording(
@@ -180,7 +253,9 @@ def replay_recording(
     Raises
     ------
     FileError
-        It is no Neuroloop recording.
+        It is no Neuroloop recording, or its protocol is none for this version.
+    InputError
+        The course in its header cannot be read.
     """
     recording = read(source) if isinstance(source, Path) else source
     path, header = recording.path, recording.header
@@ -190,10 +265,10 @@ def replay_recording(
             "name a protocol to run over it: neuroloop replay FILE --protocol NAME",
         )
     if other is None:
-        protocol = Protocol.model_validate(header["protocol"])
+        protocol, course = recorded_protocol(header), checked_course(header.get("course"))
         steps = plan_from(header["plan"])
     else:
-        protocol = other.protocol
+        protocol, course = other.protocol, {}  # a course is one of its own protocol
         steps = tuple(plan or ())
     assembly = assemble(
         recording.spec,
@@ -202,7 +277,7 @@ def replay_recording(
         mains_hz=header.get("mains_hz"),
         range_uv=header.get("range_uv"),
         dc_coupled=header.get("dc_coupled"),
-        course=header.get("course"),
+        course=course,
     )
     inputs: Iterable[Input] = recording.inputs_in_order(BLOCK_SAMPLES)
     if other is not None:
@@ -242,6 +317,7 @@ def compare(recording: Recording, replayed: Replayed) -> Comparison:
         first_difference=first,
         rewards_recorded=int(recorded[:n, reward].sum()),
         rewards_replayed=int(again[:, reward].sum()),
+        other_version=_other_version(recording.header),
     )
 
 

@@ -104,6 +104,11 @@ COURSES: dict[str, tuple[FeatureDef, ...]] = {
         FeatureDef("asym", "log_ratio", of=(0, 1)),
     ),
     "above the slope": (feature("p", "periodic_power", O1),),
+    "above the slope, compared": (
+        feature("right", "periodic_power", O2),
+        feature("left", "periodic_power", CZ),
+        FeatureDef("asym", "log_ratio", of=(0, 1)),
+    ),
     "two sites": (feature("c", "wpli", O1, CZ),),
     "rhythm": (feature("p", "power", O1, target="rhythm", delay_s=0.2),),
     "around alpha": (feature("p", "power", O1, iaf=(-2.0, 2.0)),),
@@ -136,6 +141,42 @@ def test_a_course_that_began_without_alpha_stays_where_it_began() -> None:
     again = fitted(defs, [later], kept(first), posterior=POSTERIOR)
     assert again.defs[0].band_hz == ALPHA
     assert alike(first, again)
+
+
+def patchy(x: Float) -> Rest:
+    """Return a rest of which too little lies in one piece."""
+    n = len(x) // HOP
+    gates = np.where(np.arange(n) % 50 == 0, int(Gate.AMPLITUDE), 0)  # every second
+    return rested(x, gates=gates)
+
+
+@pytest.mark.parametrize("which", ["smr", "above the slope", "spatial"])
+def test_what_could_not_be_fitted_stays_fixed(which: str) -> None:
+    """A later, cleaner session must not read otherwise than the threshold was set for."""
+    first = fitted(COURSES[which], [patchy(person(seed=1))])
+    assert all(e["estimator"] == "fixed" for e in events(first, "fit"))
+    course = kept(first)
+    assert course["features"]["p"]["band"]["estimator"] == "fixed"
+    later = rested(person(seed=2))
+    again = fitted(COURSES[which], [later], course)
+    assert alike(first, again)
+    assert all(e["estimator"] == "wiener" for e in events(fitted(COURSES[which], [later]), "fit"))
+    for event in events(again, "fit"):
+        assert event["estimator"] == "fixed"
+        assert "as in the first session of the course (only" in event["reason"]
+    assert kept(again) == course
+
+
+def test_names_of_features_are_not_keys_of_the_course() -> None:
+    names = ("iaf", "features", "iaf_hz", "spatial")
+    defs = tuple(feature(n, "power", O1, iaf=(-2.0, 2.0)) for n in names)
+    rest = rested(person(seed=1), uses=("iaf",))
+    first = fitted(defs, [rest], posterior=POSTERIOR)
+    assert set(first.course["features"]) == set(names)
+    later = rested(person(seed=2, alpha_hz=11.0), uses=("iaf",))
+    again = fitted(defs, [later], kept(first), posterior=POSTERIOR)
+    assert alike(first, again)
+    assert again.course["iaf"] == first.course["iaf"]
 
 
 # ---------------------------------------------------------------- individual alpha

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib.metadata
 import json
 import math
 from collections.abc import Callable
@@ -311,9 +312,30 @@ def test_long_files_come_in_pieces() -> None:
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a recording as a session leaves it, made without a session."""
-    folder = tmp_path_factory.mktemp("recording")
+    return recorded(tmp_path_factory.mktemp("recording"), TRIAL.format(site="O1"))
+
+
+@pytest.fixture(scope="module")
+def old_recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a recording of a version that knew neither fits nor the later gates."""
+    text = TRIAL.format(site="O1").replace("smooth: 1 s}", "smooth: 1 s, fit: fixed}")
+    text = text.replace("muscle: on}", "muscle: on, saccade: off, motion: off}")
+    return recorded(tmp_path_factory.mktemp("old"), text, before_fits)
+
+
+def before_fits(header: dict[str, Any]) -> None:
+    """Take away the keys that the first version did not write."""
+    for feature in header["protocol"]["features"].values():
+        del feature["fit"]
+    for gate in ("saccade", "motion"):
+        del header["protocol"]["gates"][gate]
+
+
+def recorded(
+    folder: Path, text: str, change: Callable[[dict[str, Any]], None] = lambda _: None
+) -> Path:
     protocol = folder / "trial.yaml"
-    protocol.write_text(TRIAL.format(site="O1"), encoding="utf-8")
+    protocol.write_text(text, encoding="utf-8")
     loaded = load(protocol, FEATURES)
     plan = expand(loaded.protocol, SHORT_S)
     person = Person(RATE_HZ, seed=1, eyes="closed", jaw=False)
@@ -324,7 +346,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tuple(Channel(s, "eeg", "microvolts", 1.0, s) for s in SITES),
     )  # fmt: skip
     assembly = assemble(spec, loaded.protocol, plan, mains_hz=50.0)
-    header = {
+    header: dict[str, Any] = {
         "client": "T1",
         "use": "test",
         "short_s": SHORT_S,
@@ -333,6 +355,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "mains_hz": 50.0,
         "range_uv": None,
     }
+    change(header)
     path = folder / "session.xdf"
     recorder = Recorder(
         path,
@@ -404,6 +427,88 @@ def test_other_decisions_are_told(recording: Path) -> None:
     assert other.first_difference == int(values[700, columns.index("seq")])
     assert other.rewards_recorded == other.rewards_replayed + 1
     assert "differ" in other.sentence
+
+
+def test_what_an_older_version_did_not_know_was_off(old_recording: Path) -> None:
+    """Nothing was fitted then, and looks and head movements were not gated: nor are they now."""
+    whole = read(old_recording)
+    again = replay_recording(whole)
+    assert again.comparison is not None
+    assert again.comparison.identical
+    assert "identical" in again.comparison.sentence
+    assert {f.fit for f in again.protocol.features.values()} == {"fixed"}
+    assert not again.protocol.gates.saccade.on
+    assert not again.protocol.gates.motion.on
+    assert again.protocol.gates.blink.on  # as written
+    # Read as a protocol of today, it would decide otherwise.
+    today = json.loads(json.dumps(whole.header))
+    for feature in today["protocol"]["features"].values():
+        feature["fit"] = None
+    today["protocol"]["gates"] |= {"saccade": {"on": True}, "motion": {"on": True}}
+    other = replay_recording(dataclasses.replace(whole, header=today)).comparison
+    assert other is not None
+    assert not other.identical
+
+
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        ("0.0.9", "made by version 0.0.9 of Neuroloop, from before filters were fitted"),
+        (None, "made by an earlier version of Neuroloop, from before filters were fitted"),
+    ],
+)
+def test_where_decisions_differ_another_version_is_named(
+    by: str | None, said: str, old_recording: Path
+) -> None:
+    whole = read(old_recording)
+    values = whole.decisions.values.copy()
+    values[700, list(whole.decisions.columns).index("reward")] = 1.0
+    table = Table(whole.decisions.columns, values)
+    changed = dataclasses.replace(whole, decisions=table, header={**whole.header, "neuroloop": by})
+    found = replay_recording(changed).comparison
+    assert found is not None
+    assert said in found.sentence
+    assert "decisions differ from sample" in found.sentence
+
+
+def test_a_newer_recording_of_another_version_is_told_as_well(recording: Path) -> None:
+    whole = read(recording)
+    values = whole.decisions.values.copy()
+    values[700, list(whole.decisions.columns).index("reward")] = 1.0
+    table = Table(whole.decisions.columns, values)
+    for by, told in (("99.1", True), (importlib.metadata.version("neuroloop"), False)):
+        changed = dataclasses.replace(
+            whole, decisions=table, header={**whole.header, "neuroloop": by}
+        )
+        found = replay_recording(changed).comparison
+        assert found is not None
+        assert ("made by version 99.1 of Neuroloop, this is version" in found.sentence) is told
+        assert ("recording was made by" in found.sentence) is told
+
+
+def test_a_course_belongs_to_the_recorded_protocol(
+    recording: Path, trial: Callable[[str], Path]
+) -> None:
+    whole = read(recording)
+    broken = dataclasses.replace(whole, header={**whole.header, "course": {"features": 3}})
+    with pytest.raises(InputError, match="header holds a course that cannot be read"):
+        replay_recording(broken)
+    other = load(trial("O2"), FEATURES)
+    plan = expand(other.protocol, SHORT_S)
+    again = replay_recording(broken, other=other, plan=plan)
+    assert again.assembly.fold.settings.course == {}
+    assert (
+        again.summary()["rewards"]
+        == replay_recording(whole, other=other, plan=plan).summary()["rewards"]
+    )
+
+
+def test_a_recorded_protocol_of_the_future_is_refused(recording: Path) -> None:
+    whole = read(recording)
+    protocol = {**whole.header["protocol"], "telepathy": True}
+    header = {**whole.header, "protocol": protocol}
+    with pytest.raises(FileError, match="cannot be run by this version"):
+        replay_recording(dataclasses.replace(whole, header=header))
 
 
 def test_short_has_no_meaning_for_a_recording_as_it_is(recording: Path) -> None:
