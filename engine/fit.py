@@ -285,7 +285,7 @@ class _Fitting:
             found = individual_alpha(rest.uv[:, []], rest.clean, self.s.rate_hz, [])
             reason = "no posterior site is clean for half of the clean time."
             return replace(found, n_given=len(at), reason=reason, dropped=out)
-        clean = usable[:, enough].all(axis=1)
+        clean: Bool = np.asarray(usable[:, enough].all(axis=1))
         found = individual_alpha(
             rest.uv[:, kept], clean, self.s.rate_hz, [n for n in names if n not in out]
         )
@@ -537,10 +537,11 @@ class _Fitting:
                 ]
                 for a, m in zip(answers, demands, strict=True)
             ]
-            found = _alike([p for p in pieces if p], demands[0].band_hz)
-            if found is None:
+            alike = _alike([p for p in pieces if p], demands[0].band_hz)
+            if alike is None:
                 self._keep_fixed(answers, answers[0].event["unknown"])
                 return
+            found = alike
             reject = self.iaf_hz
         if found.clean_s < MIN_CLEAN_S:
             self._keep_fixed(

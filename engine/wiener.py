@@ -377,9 +377,10 @@ class WienerProblem:
         c = self._nulls
         # One of each pair will do: R is real, so conjugates have conjugate solutions.
         one = solve_toeplitz(self._column, c[:, [0, *range(1, c.shape[1], 2)]])
-        rc = np.empty_like(c)
+        rc: Complex = np.empty_like(c)
         rc[:, 0], rc[:, 1::2], rc[:, 2::2] = one[:, 0], one[:, 1:], one[:, 1:].conj()
-        return rc, np.linalg.inv(c.conj().T @ rc)
+        inverse: Complex = np.asarray(np.linalg.inv(c.conj().T @ rc))
+        return rc, inverse
 
     def cross(self, delay_s: float) -> Complex:
         """Return p, the covariance of every tap's sample with the target `delay_s` ago."""

@@ -209,6 +209,99 @@ def test_a_rhythm_that_is_not_there_is_told() -> None:
     assert read == pytest.approx(welchs(x[:, 5], (20.0, 24.0)), rel=0.03)
 
 
+def test_what_takes_itself_out_is_unknown_and_no_rounding_noise() -> None:
+    x = rest_eeg(seed=14)
+    x[:, 1] = x[:, 0] * (1.0 + 1e-9)
+    weights = ((1.0, -1.0, *(0.0,) * (len(NAMES) - 2)),)
+    for how in ("session", "fixed"):
+        defs = [power("gone", 0, ALPHA, weights=weights, fit=how), power("p", 5, ALPHA)]
+        f = fitted(defs, [rested(x)])
+        gone, kept = events(f, "fit")
+        assert "less than a millionth of the power is left at F3" in gone["unknown"]
+        assert math.isnan(gone["gains"][0])
+        assert "unknown" not in kept
+        values = f.prepared.values[0]
+        assert np.isnan(values[:, 0]).all()
+        assert np.isfinite(values[200:, 1]).all()
+
+
+def test_eyes_taken_out_of_their_own_site_leave_nothing_known() -> None:
+    x = rest_eeg(seed=15)
+    gates = np.zeros(len(x) // HOP, int)
+    for at in range(200, 2800, 150):
+        gates[at] = int(Gate.BLINK)
+        rows = slice(at * HOP, at * HOP + 60)
+        x[rows, 7] += 150.0 * np.hanning(60)
+        x[rows, 0] += 60.0 * np.hanning(60)
+    clean = np.repeat(True, len(gates))
+    for at in np.flatnonzero(gates):
+        clean[at - 5 : at + 20] = False
+    rest = rested(x, clean, gates=gates)
+    f = fitted([power("eye", 7, THETA), power("front", 0, THETA)], [rest], eog=(7,))
+    (told,) = events(f, "eog_regression")
+    assert told["explained"]["Fp1"] == pytest.approx(1.0)
+    eye, front = events(f, "fit")
+    assert "Fp1" in eye["unknown"]
+    assert "unknown" not in front
+    assert np.isnan(f.prepared.values[0][:, 0]).all()
+    assert np.isfinite(f.prepared.values[0][:, 1]).any()
+
+
+def test_a_chance_value_that_cannot_be_had_is_refused() -> None:
+    coupled = FeatureDef("c", "coherence", (5, 0), band_hz=ALPHA, window_s=10.0, fit="session")
+    f = fitted([coupled], [rested(rest_eeg(30.0, seed=16))])
+    (told,) = events(f, "references")
+    assert math.isnan(f.references["c"].floor)
+    assert told["features"]["c"] == {}
+    assert "too little for a chance value over windows of 10 s" in told["floor_refused"]["c"]
+    known = fitted([replace(coupled, window_s=1.0)], [rested(rest_eeg(30.0, seed=16))])
+    (told,) = events(known, "references")
+    assert "floor_refused" not in told
+    assert told["features"]["c"]["floor"] > 0.0
+
+
+# ---------------------------------------------------------------- the alpha peak
+
+
+def test_a_peak_at_the_edge_is_not_kept_out_and_that_is_told() -> None:
+    found = {}
+    for hz in (10.0, 12.0):
+        x = rest_eeg(120.0, seed=17, hz=hz, uv=25.0)
+        (event,) = events(fitted([power("smr", 5, (12.2, 15.2))], [rested(x)]), "fit")
+        found[hz] = event
+    assert found[10.0]["reject_hz"] == pytest.approx(10.0, abs=0.3)
+    assert "reject_refused" not in found[10.0]
+    assert found[12.0]["reject_hz"] is None
+    assert "is not kept out" in found[12.0]["reject_refused"]
+    assert "alpha_peak" not in found[12.0]["reads"]
+    assert found[10.0]["floor_from"] in ("measured", "fallback")
+
+
+def test_spoilt_posterior_sites_have_no_say_about_alpha() -> None:
+    """Sites that no feature uses are watched by no gate."""
+    x = rest_eeg(90.0, seed=18, hz=9.2, uv=20.0)
+    moving = [replace(power("a", 2, ALPHA), iaf=(-2.0, 2.0))]
+    how: dict[str, Any] = {"posterior": (3, 5, 6)}
+    (clean,) = events(fitted(moving, [rested(x, uses=("iaf",))], **how), "iaf")
+    assert clean["used_hz"] == pytest.approx(9.2, abs=0.4)
+    n = np.arange(len(x))
+    square = 300.0 * np.sign(np.sin(2 * np.pi * 8.0 * n / RATE_HZ))
+    spoilt = x.copy()
+    spoilt[15_000:20_000, 5:7] += square[15_000:20_000, None]
+    (part,) = events(fitted(moving, [rested(spoilt, uses=("iaf",))], **how), "iaf")
+    assert part["used_hz"] == pytest.approx(clean["used_hz"], abs=0.1)
+    assert part["dropped"] == []
+    flat = x.copy()
+    flat[9000:, 5] = 0.0
+    (one,) = events(fitted(moving, [rested(flat, uses=("iaf",))], **how), "iaf")
+    assert one["dropped"] == ["O1"]
+    assert one["used_hz"] == pytest.approx(clean["used_hz"], abs=0.1)
+    flat[9000:, [3, 5, 6]] = 0.0
+    (none,) = events(fitted(moving, [rested(flat, uses=("iaf",))], **how), "iaf")
+    assert (none["source"], none["dropped"]) == ("fallback", ["Cz", "O1", "O2"])
+    assert "no posterior site is clean" in none["reason"]
+
+
 # ---------------------------------------------------------------- families
 
 
@@ -234,6 +327,17 @@ def test_what_is_compared_is_filtered_alike_and_what_is_not_is_not() -> None:
     assert np.log(np.nanmean(values[:, 0]) / np.nanmean(values[:, 1])) == pytest.approx(
         mean, abs=0.03
     )
+
+
+def test_a_loud_site_does_not_decide_the_filter_alone() -> None:
+    """Channels of a feature are alike in weight, whatever their size."""
+    x = rest_eeg(seed=19)
+    loud = x.copy()
+    loud[:, 6] *= 30.0
+    taps = [
+        kernel_of(fitted([power("p", (5, 6), ALPHA)], [rested(v)]), 0)[0].taps for v in (x, loud)
+    ]
+    assert np.allclose(*taps, rtol=1e-4, atol=1e-4 * np.abs(taps[0]).max())
 
 
 def test_a_chain_of_comparisons_is_one_family() -> None:

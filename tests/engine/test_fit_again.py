@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 
 from engine.bank import Reference
-from engine.estimate import fixed_kernel, kernel_settle
+from engine.estimate import Source, fixed_kernel, kernel_settle
 from engine.features import FeatureDef
-from engine.fit import CURVE_S, Rest, look_again, measured, read_again
 from engine.frames import Bool, Float, Gate, RestBlock, frozen
+from engine.rest import (
+    CURVE_S,
+    Channels,
+    Rest,
+    band_signals,
+    clean_columns,
+    look_again,
+    measured,
+    read_again,
+)
+from engine.wiener import spectrum
 from engine.wiring import demands_of, fixed_wiring
 
 RATE_HZ, HOP, SITES = 250.0, 5, 3
@@ -171,3 +181,75 @@ def test_only_points_well_within_clean_signal_count() -> None:
     clean[1250:] = False  # 5 s: 3.4 s of points remain
     assert measured(rested(x, (), clean), x[:, 0], amplitude, every, ALPHA, RATE_HZ, HOP) is None
     assert measured(rested(x), x[:, 0], amplitude, ~every, ALPHA, RATE_HZ, HOP) is None
+
+
+def test_a_gated_artefact_has_no_part_in_the_ideal() -> None:
+    """However large: a band-pass rings far beyond half a second."""
+    x = noise(15_000, 8)
+    clean = np.ones(3000, bool)
+    clean[[400, 1100, 1900, 2500]] = False
+    spoilt = x.copy()
+    spoilt[~np.repeat(clean, HOP)] = 3e4
+    amplitude = np.abs(band(ALPHA, x[:, 0]))[(np.arange(3000) + 1) * HOP - 1]
+    every = np.ones(3000, bool)
+    one, two = (
+        measured(rested(v, (), clean), v[:, 0], amplitude, every, ALPHA, RATE_HZ, HOP)
+        for v in (x, spoilt)
+    )
+    assert one == two
+    assert one is not None
+    whole = measured(rested(x), x[:, 0], amplitude, every, ALPHA, RATE_HZ, HOP)
+    assert whole is not None
+    assert one[2] == pytest.approx(whole[2], abs=0.02)
+
+
+# ---------------------------------------------------------------- channels
+
+
+def test_channels_are_weighted_sums_with_their_own_spectra() -> None:
+    x = noise(5000, 9)
+    clean = np.ones(1000, bool)
+    clean[300:320] = False
+    rest = rested(x, (), clean)
+    plain = Source(0, (1, 0), (1.0, 1.0))
+    mixed = Source(0, (), (1.0, 1.0), np.array([[1.0, -0.5], [0.0, 2.0]]))
+    breaths: list[int] = []
+    channels = Channels(rest, COLUMNS, [plain, mixed], RATE_HZ, lambda: breaths.append(1))
+    expected = [x[:, 2], x[:, 0], x[:, 0] - 0.5 * x[:, 2], 2.0 * x[:, 2]]
+    assert np.array_equal(channels.first(plain), expected[0])
+    assert np.allclose(channels.first(mixed), expected[2])
+    found = channels.spectra(plain) + channels.spectra(mixed)
+    for one, samples in zip(found, expected, strict=True):
+        alone = spectrum(samples, rest.clean, RATE_HZ)
+        assert np.allclose(one.density, alone.density, rtol=1e-9, atol=1e-15)
+        assert (one.windows, one.clean_s) == (alone.windows, alone.clean_s)
+    assert channels.sites([1]) == [found[0]]
+    assert len(breaths) >= found[0].windows
+
+
+def test_band_signals_are_those_of_every_point() -> None:
+    seen = np.random.default_rng(3).normal(size=(50, 4, 2))
+    for source in (
+        Source(1, (1, 0), (2.0, 0.5)),
+        Source(0, (), (3.0,), np.array([[1.0, -0.5]])),
+    ):
+        one_by_one = np.array([source.band_signal(row) for row in seen])
+        assert np.allclose(band_signals(source, seen), one_by_one, rtol=1e-12, atol=1e-12)
+    assert band_signals(Source(0, (0,), (1.0,)), seen[:0]).shape == (0, 1)
+
+
+def test_what_a_site_without_a_gate_has_of_clean_signal() -> None:
+    x = noise(5000, 10)
+    x[1000:1010, 1] = 400.0
+    x[3000:3500, 2] = 0.01
+    clean = np.ones(1000, bool)
+    clean[:20] = False
+    usable = clean_columns(rested(x, ((2000, mask(0)),), clean), (0, 1, 2), RATE_HZ)
+    assert not usable[:100].any()
+    around, second = round(0.25 * RATE_HZ), round(RATE_HZ)
+    expected = np.ones((5000, 3), bool)
+    expected[:100] = False
+    expected[2000 : 2000 + second, 0] = False
+    expected[1000 - around : 1010 + around, 1] = False
+    expected[3000:3500, 2] = False
+    assert np.array_equal(usable, expected)

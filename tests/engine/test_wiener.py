@@ -12,11 +12,14 @@ from engine.frames import Bool, Float
 from engine.wiener import (
     MIN_CLEAN_S,
     Kernel,
+    Spectrum,
     WienerProblem,
     alpha_peak_hz,
     clean_runs,
     design,
     envelope_correlation,
+    null_refused,
+    spectra,
     spectrum,
     taps_for,
 )
@@ -87,6 +90,20 @@ def test_spectrum_of_several_channels_is_their_mean() -> None:
     x = np.column_stack([eeg(20, s)[0] for s in (1, 2, 3)])
     alone = [spectrum(x[:, k], every(x), RATE_HZ).density for k in range(3)]
     assert np.allclose(spectrum(x, every(x), RATE_HZ).density, np.mean(alone, axis=0))
+
+
+def test_spectra_of_many_channels_are_those_of_each() -> None:
+    x = np.random.default_rng(5).normal(size=(4000, 40))
+    clean = every(x)
+    clean[1500:1520] = False
+    wanted = [39, 0, *range(1, 36)]
+    found = spectra(x, clean, RATE_HZ, wanted)
+    for k, one in zip(wanted, found, strict=True):
+        alone = spectrum(x[:, k], clean, RATE_HZ)
+        assert np.allclose(one.density, alone.density, rtol=1e-9, atol=1e-15)
+        assert (one.windows, one.clean_s) == (alone.windows, alone.clean_s)
+    (nothing,) = spectra(x, np.zeros(4000, bool), RATE_HZ, [3])
+    assert (nothing.windows, nothing.clean_s, nothing.density.any()) == (0, 0.0, False)
 
 
 def test_only_clean_samples_count() -> None:
@@ -215,6 +232,69 @@ def test_theta_and_smr_keep_out_a_strong_alpha() -> None:
             2.0 * np.abs(band_signal(kernel, x)[1000:]) ** 2
         )
         assert np.sqrt(gain * kernel.reads(peak)[0]) < 0.02
+
+
+def peaked(peak_hz: float, *more_hz: float) -> tuple[Spectrum, Float]:
+    """Return a spectrum with peaks 1.2 Hz wide, and its background."""
+    f = np.arange(0.0, RATE_HZ / 2.0 + 0.25, 0.25)
+    background = 10.0 / np.maximum(f, 1.0) ** 1.3 + 0.01
+    density = background.copy()
+    for hz in (peak_hz, *more_hz):
+        density += 80.0 / hz**1.3 * np.exp(-0.5 * ((f - hz) / 0.5) ** 2)
+    return Spectrum(f, density, RATE_HZ, 60, 60.0), background
+
+
+def nulled(
+    band_hz: tuple[float, float], peak_hz: float, delay_s: float = 0.1
+) -> tuple[WienerProblem, str]:
+    found, _ = peaked(peak_hz)
+    problem, free = (
+        WienerProblem(found, band_hz, reject_hz=peak_hz, null=null) for null in (True, False)
+    )
+    assert free.rejected_hz is None
+    return problem, null_refused(problem, free, delay_s)
+
+
+def test_a_null_that_takes_the_bands_edge_or_signal_with_it_is_refused() -> None:
+    for peak_hz in (11.9, 11.8):
+        assert "lies" in nulled((12.0, 15.0), peak_hz)[1]
+    assert "lies 0.40 Hz" in nulled((15.0, 25.0), 14.6)[1]  # 1 s of taps tell 0.5 Hz apart
+    problem, why = nulled((12.0, 15.0), 10.5)
+    assert (problem.rejected_hz, why) == (10.5, "")
+    assert problem.kernel(0.1).reads(10.5)[0] < 1e-12
+    inside, why = nulled(ALPHA, 10.0)
+    assert (inside.rejected_hz, why) == (None, "")
+    # Just far enough away: without delay it costs too much, with 0.2 s it does not.
+    assert "correlation by 0.03" in nulled(ALPHA, 7.75, 0.0)[1]
+    assert nulled(ALPHA, 7.75, 0.2)[1] == ""
+
+
+def test_a_rhythm_ends_where_one_that_must_not_leak_in_begins() -> None:
+    found, background = peaked(6.0, 9.0)
+    theta = (4.0, 8.0)
+    free, kept_out = (
+        WienerProblem(found, theta, target="rhythm", background=background, reject_hz=hz)
+        for hz in (None, 9.0)
+    )
+    assert free._wanted[free._f > 8.5].any()
+    assert not kept_out._wanted[kept_out._f > 8.1].any()
+    below = kept_out._f < 7.9
+    assert np.array_equal(kept_out._wanted[below], free._wanted[below])
+    # Without a rhythm of its own the band would be given the skirt of its neighbour.
+    for peak_hz in (8.3, 9.0):
+        found, background = peaked(peak_hz)
+        with pytest.raises(ValueError, match="beside this band"):
+            WienerProblem(found, theta, target="rhythm", background=background, reject_hz=peak_hz)
+
+
+def test_which_floor_applied_is_known() -> None:
+    found, _ = peaked(10.0)
+    assert WienerProblem(found, ALPHA).floor_from == "measured"
+    dark = Spectrum(found.f_hz, np.where(found.f_hz > 60.0, 0.0, found.density), RATE_HZ, 60, 60.0)
+    problem = WienerProblem(dark, ALPHA)
+    assert problem.floor_from == "fallback"
+    inside = (found.f_hz >= 8.0) & (found.f_hz <= 12.0)
+    assert problem.floor == pytest.approx(1e-4 * found.density[inside].mean(), rel=0.2)
 
 
 def test_a_sine_reads_what_reads_says() -> None:
