@@ -922,7 +922,7 @@ def test_a_course_that_began_without_alpha_says_so(
     event = Event(T0, 11000, "iaf", {"used_hz": 10.0, "source": "course"})
     later = replace(
         recording,
-        header={**recording.header, "course": {"iaf_hz": 10.0, "iaf_fallback": True}},
+        header={**recording.header, "course": {"iaf": {"hz": 10.0, "fallback": True}}},
         events=(*(e for e in recording.events if e.kind != "iaf"), event),
     )
     text = Reader(build_report(later)).text
