@@ -55,6 +55,7 @@ from engine.wiring import Demand, Wiring, demands_of, fixed_wiring, plain_source
 __all__ = ["FitSettings", "Fitted", "fit"]
 
 NOTHING_LEFT = 1e-6  # of its site's own power: what a virtual channel holds then is rounding noise
+NEAR = 10.0  # times that: safely more
 HALF_CLEAN = 0.5  # of the block's clean samples: a posterior site with less is left out
 AROUND_BLINK = (0.2, 0.4)  # s, before and after a gated point
 
@@ -464,14 +465,19 @@ class _Fitting:
         if answer.source.weights is None:
             return
         channels = self.channels[self._rest_of(demand.feature)]
-        own = channels.sites([c for c, _ in answer.sites])
         found = channels.spectra(answer.source)
         if not found or not found[0].windows:
             return
-        band = demand.band_hz
+        at = [c for c, _ in answer.sites]
+        limits = [NOTHING_LEFT * weight**2 for _, weight in answer.sites]
+        powers = [one.power(demand.band_hz) for one in found]
+        # No band holds more than the whole: only what is near needs the sites' own spectra.
+        whole = channels.mean_square(at).tolist()
+        if all(p > NEAR * m * w for p, m, w in zip(powers, limits, whole, strict=True)):
+            return
+        own = [site.power(demand.band_hz) for site in channels.sites(at)]
         answer.unknown = tuple(
-            one.power(band) <= NOTHING_LEFT * weight**2 * site.power(band)
-            for one, site, (_, weight) in zip(found, own, answer.sites, strict=True)
+            p <= m * site for p, m, site in zip(powers, limits, own, strict=True)
         )
         lost = [
             self.s.site_names[self.s.columns[c]]

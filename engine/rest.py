@@ -131,6 +131,16 @@ class Channels:
             self._fill([key for key in wanted if key not in self._spectra])
         return [self._spectra[key] for key in keys]
 
+    def mean_square(self, at: Sequence[int]) -> Float:
+        """Return the mean square of each of some of the estimator's columns over clean samples."""
+        columns = [self._columns[c] for c in at]
+        total = np.zeros(len(columns))
+        for row in range(0, len(self._uv), ROWS):
+            part = self._uv[row : row + ROWS, columns][self._clean[row : row + ROWS]]
+            total += np.einsum("ij,ij->j", part, part)
+            self._breathe()
+        return total / max(1, int(self._clean.sum()))
+
     def sites(self, at: Sequence[int]) -> list[Spectrum]:
         """Return the spectrum of each of some of the estimator's columns."""
         keys = [(False, self._columns[c]) for c in at]

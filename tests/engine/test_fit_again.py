@@ -224,6 +224,8 @@ def test_channels_are_weighted_sums_with_their_own_spectra() -> None:
         assert np.allclose(one.density, alone.density, rtol=1e-9, atol=1e-15)
         assert (one.windows, one.clean_s) == (alone.windows, alone.clean_s)
     assert channels.sites([1]) == [found[0]]
+    size = (x[rest.clean][:, [2, 0]] ** 2).mean(axis=0)
+    assert np.allclose(channels.mean_square([1, 0]), size)
     assert len(breaths) >= found[0].windows
 
 
