@@ -112,8 +112,9 @@ class EstimatorPage:
     def _sentences(self) -> Iterator[str]:
         told = self.told
         for f in self.filters:
-            if f.target_refused:
-                yield f"{self._name(f)}: {f.target_refused}."
+            for refused in (f.unknown, f.target_refused, f.reject_refused):
+                if refused:
+                    yield f"{self._name(f)}: {refused.rstrip('.')}."
             for row in f.spatial:
                 yield _spatial(self._name(f), row)
         eyes = told.eyes

@@ -50,6 +50,8 @@ def _filter(d: Mapping[str, Any]) -> Filter | None:
         block=_text(d.get("block")),
         target=_text(d.get("target")),
         target_refused=_text(d.get("target_refused")),
+        reject_refused=_text(d.get("reject_refused")),
+        unknown=_text(d.get("unknown")),
         delay_s=number(d.get("delay_s")),
         best_lag_s=number(d.get("best_lag_s")),
         best_r=number(d.get("best_r")),

@@ -158,6 +158,8 @@ def _fit(d: Mapping[str, Any]) -> tuple[str, str] | None:
         return None
     lo, hi = d["band_hz"]
     name = f"{d['feature']} ({tenths((float(lo), float(hi)))})"
+    if d.get("unknown"):
+        return "filter", f"{name} cannot be read: {str(d['unknown']).rstrip('.')}."
     if d["estimator"] == "fixed":
         if d["fit"] == "fixed":
             return None
@@ -170,6 +172,14 @@ def _fit(d: Mapping[str, Any]) -> tuple[str, str] | None:
         f"{1000 * float(best):.0f} ms late"
     )
     return "filter", f"{name} fitted to {float(d['clean_s']):.0f} s of clean rest{how}."
+
+
+def _references(d: Mapping[str, Any]) -> tuple[str, str] | None:
+    refused = d.get("floor_refused")
+    if not isinstance(refused, Mapping) or not refused:
+        return None
+    why = "; ".join(f"{name}: {str(text).rstrip('.')}" for name, text in refused.items())
+    return "filter", f"What chance alone gives is not known, so there is no number. {why}."
 
 
 def _eog(d: Mapping[str, Any]) -> tuple[str, str]:
@@ -263,7 +273,7 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str] | None]] = {
     "resting": _resting,
     "iaf": _iaf,
     "fit": _fit,
-    "references": lambda _: None,
+    "references": _references,
     "eog_regression": _eog,
     "threshold": _threshold,
     "threshold_change": _threshold_change,

@@ -162,6 +162,8 @@ class Filter:
         Baseline to which it was fitted.
     target, target_refused : str
         ``band`` or ``rhythm``; why the rhythm could not be the target.
+    reject_refused, unknown : str
+        Why there is no null at the alpha peak beside the band; why nothing can be read at all.
     delay_s : float or None
         Asked of a fitted filter; group delay of a fixed one.
     best_lag_s, best_r : float or None
@@ -186,6 +188,8 @@ class Filter:
     block: str = ""
     target: str = ""
     target_refused: str = ""
+    reject_refused: str = ""
+    unknown: str = ""
     delay_s: float | None = None
     best_lag_s: float | None = None
     best_r: float | None = None

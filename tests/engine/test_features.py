@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import butter, iirnotch, sosfilt, sosfilt_zi, tf2sos
 
-from engine.condition import ConditionSettings
 from engine.bank import Bank, Smoother
+from engine.condition import ConditionSettings
 from engine.estimate import envelope_delay_s
 from engine.features import DEFAULT_TOTAL_HZ, FEATURES, FeatureDef, wide_orders
 from engine.frames import Chunk, Float, frozen

@@ -63,7 +63,7 @@ def fold(
     )
     made: list[Listener] = []
 
-    def make(relearn: Any, prepare: Any) -> Any:  # noqa: ARG001
+    def make(relearn: Any, prepare: Any) -> Any:
         made.append(Listener(relearn))
         return made[0]
 

@@ -45,10 +45,8 @@ def fold_in_parts(assembly: Assembly, item: Input) -> list[Point]:
 def changed(name: str, sites: tuple[str, ...], **update: Any) -> Protocol:
     """Return a copy of a library protocol for other sites, as recorded, unsmoothed."""
     p = load(name, FEATURES).protocol
-    features = {
-        n: f if f.of else f.model_copy(update={"at": sites, "smooth_s": None, "iaf": None, **update})
-        for n, f in p.features.items()
-    }
+    plain = {"at": sites, "smooth_s": None, "iaf": None, **update}
+    features = {n: f if f.of else f.model_copy(update=plain) for n, f in p.features.items()}
     muscle = p.gates.muscle.model_copy(update={"at": None})
     return p.model_copy(
         update={
