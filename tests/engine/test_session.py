@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -1008,7 +1009,14 @@ def test_a_recorder_that_cannot_write_ends_the_session(
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    b.at(6.0, lambda: monkeypatch.setattr(b.recorder._file, "samples", full))
+    def fill() -> None:
+        # The session's clock runs faster than the writer's thread: let it write what it has.
+        deadline = time.monotonic() + 30.0
+        while b.recorder._rows_waiting and time.monotonic() < deadline:
+            time.sleep(0.01)
+        monkeypatch.setattr(b.recorder._file, "samples", full)
+
+    b.at(6.0, fill)
     outcome, told = b.run()
     assert (outcome.state, outcome.exit_code) == (PhaseKind.FAILED, 1)
     assert outcome.sentence == "The recording cannot be written: No space left on device."
