@@ -328,7 +328,7 @@ def estimator_curves(filters: Sequence[Filter], title: str, said: str) -> str:
                 axes.set_axis_off()
                 continue
             _curves(axes, shown[k])
-            axes.set_ylim(min(0.0, lowest - 0.05), 1.02)
+            axes.set_ylim(min(0.0, lowest - 0.2), 1.02)  # room for the words below the curves
             if k + n_columns >= len(shown):
                 axes.set_xlabel("delay (ms)")
                 axes.tick_params(labelbottom=True)
