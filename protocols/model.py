@@ -193,6 +193,20 @@ class Feature(Strict):
         return data
 
 
+def _switched(data: Any, example: str) -> Map:
+    """Read a gate: `on`, `off` or a mapping such as `example`."""
+    if isinstance(data, Map):
+        return data
+    if data in ("on", "off") and isinstance(data, Word):
+        made = Map(on=data)
+        made.at, made.key, made.name = data.at, data.key, data.name
+        return made
+    raise mistake(
+        f"a gate is `on`, `off` or a mapping, not {described(data)}",
+        f"`on`, `off`, or `{example}`",
+    )
+
+
 class GateSetting(Strict):
     """One gate. `at` None means every site of the protocol's features.
 
@@ -210,16 +224,7 @@ class GateSetting(Strict):
     @classmethod
     def shape(cls, data: Any) -> Any:
         """Read `on`, `off` or a mapping."""
-        if isinstance(data, Map):
-            return data
-        if data in ("on", "off") and isinstance(data, Word):
-            made = Map(on=data)
-            made.at, made.key, made.name = data.at, data.key, data.name
-            return made
-        raise mistake(
-            f"a gate is `on`, `off` or a mapping, not {described(data)}",
-            "`on`, `off`, or `{at: [F3, F4], limit: 75 uV, freeze: 500 ms}`",
-        )
+        return _switched(data, "{at: [F3, F4], limit: 75 uV, freeze: 500 ms}")
 
 
 class MotionSetting(Strict):
@@ -234,16 +239,7 @@ class MotionSetting(Strict):
     @classmethod
     def shape(cls, data: Any) -> Any:
         """Read `on`, `off` or a mapping."""
-        if isinstance(data, Map):
-            return data
-        if data in ("on", "off") and isinstance(data, Word):
-            made = Map(on=data)
-            made.at, made.key, made.name = data.at, data.key, data.name
-            return made
-        raise mistake(
-            f"a gate is `on`, `off` or a mapping, not {described(data)}",
-            "`on`, `off`, or `{limit: 0.1 g, freeze: 500 ms}`",
-        )
+        return _switched(data, "{limit: 0.1 g, freeze: 500 ms}")
 
 
 def _across(gate: GateSetting) -> GateSetting:
