@@ -311,7 +311,14 @@ def _spatial(name: str, row: Mapping[str, Any]) -> str:
         return f"{name}: a spatial filter was fitted at {site}."
     known = {str(k): float(w) for k, w in weights.items() if isinstance(w, (int, float))}
     said = ", ".join(f"{k} {signed(w)}" for k, w in known.items())
-    return f"{name}: spatial filter (SSD) at {site}: {said}."
+    share, held_out = row.get("share"), row.get("held_out_ratio")
+    if not isinstance(share, (int, float)) or not isinstance(held_out, (int, float)):
+        return f"{name}: spatial filter (SSD) at {site}: {said}."
+    return (
+        f"{name}: spatial filter (SSD) at {site}: {said}. It keeps {100 * share:.0f} % of the "
+        f"band's power there; tried on rest it was not fitted to, its main part is {held_out:.1f} "
+        f"times as strong as the frequencies beside."
+    )
 
 
 def _above(value: AboveZero) -> dict[str, Any]:

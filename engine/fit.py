@@ -396,8 +396,10 @@ class _Fitting:
                 row[:] = found.denoised
                 told.append({
                     "site": name,
+                    "n_components": len(found.ratios),
                     "ratio": float(found.ratios[0]),
-                    "share": float(found.shares[0]),
+                    "held_out_ratio": float(found.held_out_ratio),
+                    "share": float(found.shares.sum()),
                     "weights": {self.s.site_names[c]: float(w)
                                 for c, w in zip(columns, row, strict=True) if w},
                 })  # fmt: skip

@@ -251,6 +251,10 @@ def test_a_fitted_spatial_filter_keeps_to_its_pool() -> None:
     assert told["site"] == "O1"
     assert set(told["weights"]) <= {SITES[c] for c in LEFT}
     assert len(told["weights"]) > 1
+    assert told["n_components"] >= 1
+    assert told["ratio"] >= 2.0
+    assert told["held_out_ratio"] >= 1.5
+    assert 0.5 <= told["share"] <= 1.02  # of all that is kept, not of the first alone
     weights = f.wiring.sources[0].weights
     assert weights is not None
     outside = [k for k, c in enumerate(estimated_columns((d, other))) if c not in LEFT]

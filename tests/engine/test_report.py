@@ -946,6 +946,21 @@ def test_a_filter_that_was_not_fitted_says_why(recording: Recording) -> None:
     assert "Wiener-optimal" not in text
 
 
+def test_what_a_spatial_filter_did_is_said(recording: Recording) -> None:
+    rows = [
+        {"site": "Cz", "weights": {"Cz": 0.75, "C3": -0.5}, "n_components": 2, "ratio": 6.5,
+         "held_out_ratio": 3.24, "share": 0.914},
+        {"site": "Pz", "reason": "nothing stands out"},
+    ]  # fmt: skip
+    fits = [e for e in recording.events if e.kind == "fit" and not e.data.get("beside")]
+    told = replace(fits[0], data={**fits[0].data, "spatial": rows})
+    events = tuple(told if e is fits[0] else e for e in recording.events)
+    text = Reader(build_report(replace(recording, events=events))).text
+    assert "It keeps 91 % of the band's power there" in text
+    assert "its main part is 3.2 times as strong as the frequencies beside" in text
+    assert "no spatial filter at Pz (nothing stands out)" in text
+
+
 def test_hostile_fit_events_do_not_stop_the_report(recording: Recording) -> None:
     odd: list[dict[str, Any]] = [
         {},
