@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import cli
 from engine.assemble import assemble
+from engine.cli import main as cli
 from engine.demo import SEED, run_demo
 from engine.errors import InputError
 from engine.features import FEATURES

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine import cli
+from engine.cli import main as cli
 from engine.frames import PhaseKind
 from engine.recording import Recording, read
 

@@ -21,7 +21,8 @@ import pytest
 import typer
 from rich.console import Console
 
-from engine import cli
+from engine.cli import main as cli
+from engine.cli import protocols, words
 from engine.doctor import Finding
 from engine.errors import InputError, NeuroloopError, RunError, SafetyStop, StreamError
 from engine.features import FEATURES, nominal_delay_s
@@ -157,7 +158,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path, here: Any) -> None:
 
 def test_checking_loads_nothing_heavy() -> None:
     program = (
-        "import sys; from engine.cli import main; "
+        "import sys; from engine.cli.main import main; "
         "code = main(['check', 'smr_up']) or main(['check', 'faa', '--short', '60', '--json']); "
         "sys.stderr.write(' '.join(sys.modules)); sys.exit(code)"
     )
@@ -396,7 +397,7 @@ def test_the_exit_codes_are_those_of_the_table(here: Any) -> None:
 
 def test_words_are_never_split() -> None:
     text = "  - " + "Neurofeedback " * 12 + "ends."
-    lines = cli.wrapped(text, 60).split("\n")
+    lines = words.wrapped(text, 60).split("\n")
     assert len(lines) > 2
     assert all(len(line) <= 60 for line in lines)
     assert lines[0].startswith("  - Neuro")
@@ -413,17 +414,17 @@ def test_words_are_never_split() -> None:
     ],
 )
 def test_names_of_files_can_be_copied(line: str) -> None:
-    assert cli.wrapped(line, 60) == line
+    assert words.wrapped(line, 60) == line
 
 
 def test_short_lines_and_empty_lines_stay() -> None:
     text = "one\n\n  two\n"
-    assert cli.wrapped(text, 60) == text
+    assert words.wrapped(text, 60) == text
 
 
 def test_tables_keep_their_second_column() -> None:
     text = f"{'smr_up':14s}  {'Evidence words ' * 8}"
-    lines = cli.wrapped(text, 60).split("\n")
+    lines = words.wrapped(text, 60).split("\n")
     assert lines[0].startswith("smr_up")
     assert all(re.match(r" {16}\S", line) for line in lines[1:])
 
@@ -431,7 +432,7 @@ def test_tables_keep_their_second_column() -> None:
 def test_a_terminal_gets_wrapped_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=50, highlight=False, markup=False)
-    monkeypatch.setattr(cli, "console", console)
+    monkeypatch.setattr(words, "console", console)
     assert cli.main(["protocols"]) == 0
     lines = screen.getvalue().splitlines()
     assert max(map(len, lines)) <= 50
@@ -500,7 +501,7 @@ def test_delays_before_a_session_hold_windows_and_the_longest_part() -> None:
     }
     features = {k: Feature.model_validate(v) for k, v in made.items()}
     alpha, theta = nominal_delay_s((8.0, 12.0)), nominal_delay_s((5.0, 7.0))
-    found = cli._delays_s(features)
+    found = protocols._delays_s(features)
     assert found == pytest.approx(
         {
             "alpha": alpha,
