@@ -5,30 +5,36 @@ Session, replay and benchmarks all call `assemble`, so what is live is what is r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from engine.auxiliary import find_accelerometer, find_eyes
 from engine.condition import condition_settings
 from engine.defs import beside_sites, feature_defs, known_late
 from engine.errors import MontageError
-from engine.features import FEATURES
+from engine.features import FEATURES, SLOW, FeatureKind
 from engine.frames import Phase, StreamSpec
 from engine.gates import MUSCLE_MIN_RATE_HZ, GateRule, GateSettings, MotionRule
 from engine.iaf import FALLBACK_HZ, POSTERIOR
 from engine.montage import find_site
 from engine.pipeline import Fold, FoldSettings, Prepare, Relearn
 from engine.reference import Montage, choose_montage
+from protocols.baseline import Scale
 from protocols.decide import Decider
-from protocols.load import ASYMMETRIES
+from protocols.facts import ASYMMETRIES
 from protocols.model import GateSetting, Protocol
+from protocols.rewards import REWARDS, RewardKind
+from protocols.sham import Control
 
-__all__ = ["Assembly", "assemble", "feature_units"]
+__all__ = ["Assembly", "MakeControl", "assemble", "feature_units"]
 
 BLINK_SITES = ("Fp1", "Fp2")
 WARN_BELOW_HZ = 250.0
 LEAST_POSTERIOR = 3
+
+MakeControl = Callable[[Mapping[str, int], Mapping[str, Scale], float], Control]
+"""From the features' columns and scales and the grid's rate in Hz to a control condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class Assembly:
         The feature that drives the level.
     warnings : tuple of str
         For the operator, before start.
+    kinds : mapping of str to FeatureKind
+        The registry that the features come from.
     """
 
     fold: Fold
@@ -54,6 +62,7 @@ class Assembly:
     montage: Montage
     level_feature: str
     warnings: tuple[str, ...]
+    kinds: Mapping[str, FeatureKind] = field(default_factory=lambda: FEATURES)
 
     @property
     def delay_s(self) -> Mapping[str, float]:
@@ -66,9 +75,11 @@ class Assembly:
         return self.delay_s[self.level_feature]
 
 
-def feature_units(protocol: Protocol) -> dict[str, str]:
+def feature_units(
+    protocol: Protocol, kinds: Mapping[str, FeatureKind] = FEATURES
+) -> dict[str, str]:
     """Return the unit of every feature of a protocol."""
-    return {name: FEATURES[f.kind].unit for name, f in protocol.features.items()}
+    return {name: kinds[f.kind].unit for name, f in protocol.features.items()}
 
 
 def assemble(
@@ -80,6 +91,10 @@ def assemble(
     range_uv: float | None = None,
     dc_coupled: bool | None = None,
     course: Mapping[str, Any] | None = None,
+    kinds: Mapping[str, FeatureKind] = FEATURES,
+    rewards: Mapping[str, RewardKind] = REWARDS,
+    control: MakeControl | None = None,
+    shift: float = 0.0,
 ) -> Assembly:
     """Return the fold for one stream and one protocol.
 
@@ -99,6 +114,12 @@ def assemble(
         Whether the amplifier passes slow potentials; None when nobody said so.
     course : mapping, optional
         What an earlier session of the person's course fitted.
+    kinds, rewards : mapping
+        The registries of features and reward rules.
+    control : callable, optional
+        Makes the control condition for the columns, scales and grid of this stream.
+    shift : float
+        What shaping made the reward easier by in earlier sessions.
 
     Raises
     ------
@@ -127,8 +148,8 @@ def assemble(
             raise MontageError(f"the stream {spec.name!r} has no {site}", "name a site you have")
         return where[montage.names[at]]
 
-    defs = feature_defs(protocol, montage, column)
-    if any(d.kind == "slow_potential" for d in defs) and dc_coupled is not True:
+    defs = feature_defs(protocol, montage, column, kinds)
+    if any(d.kind in SLOW for d in defs) and dc_coupled is not True:
         raise MontageError(
             f"{protocol.name} trains a slow potential, and "
             + (
@@ -208,7 +229,8 @@ def assemble(
         eog=eog,
         course=course or {},
     )
-    scales = {name: FEATURES[f.kind].scale for name, f in protocol.features.items()}
+    scales: dict[str, Scale] = {n: kinds[f.kind].scale for n, f in protocol.features.items()}
+    columns = {name: i for i, name in enumerate(protocol.features)}
     late = frozenset(d.name for i, d in enumerate(defs) if known_late(defs, i))
     made: list[Decider] = []
 
@@ -223,6 +245,9 @@ def assemble(
                 relearn=relearn,
                 prepare=prepare,
                 late=late,
+                rewards=rewards,
+                control=None if control is None else control(columns, scales, spec.grid_hz),
+                shift=shift,
             )
         )
         return made[0]
@@ -237,7 +262,8 @@ def assemble(
             )
         elif n < LEAST_POSTERIOR:
             warnings.append(f"{n} posterior sites: the individual alpha frequency is uncertain")
-    return Assembly(fold, made[0], montage, protocol.feedback.level.feature, tuple(warnings))
+    level = protocol.feedback.level.feature
+    return Assembly(fold, made[0], montage, level, tuple(warnings), kinds)
 
 
 def _posterior(protocol: Protocol, montage: Montage) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ import numpy as np
 from engine.aperiodic import PeriodicPower, flanks
 from engine.bursts import BurstNumbers, Bursts
 from engine.coupling import Coupling
-from engine.features import BURSTS, COUPLED, FEATURES, FeatureDef
+from engine.features import BURSTS, COUPLED, Computation, FeatureDef, in_order, scale_of
 from engine.frames import Float, frozen
 
 __all__ = ["Bank", "Raw", "Reference", "Smoother"]
@@ -122,6 +122,57 @@ class _Share:
         return self._n / n if 2 * n >= self._points else math.nan
 
 
+class _Foreign:
+    """A feature computed by code from elsewhere, which may fail but never ends the session.
+
+    After its first failure it stays unknown; `fault` says why.
+    """
+
+    def __init__(self, d: FeatureDef, grid_hz: float, fault: str = "") -> None:
+        self.fault = fault
+        self._code: Computation | None = None
+        if d.make is not None and not fault:
+            try:
+                self._code = d.make(dict(d.options), grid_hz)
+            except (Exception, SystemExit) as error:
+                self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._code = None
+        self.fault = f"it failed: {type(error).__name__}: {error}"[:300]
+
+    def skip(self, points: int = 1) -> None:
+        if self._code is not None:
+            try:
+                self._code.skip(points)
+            except (Exception, SystemExit) as error:
+                self._fail(error)
+
+    def step(self, values: tuple[float, ...]) -> float:
+        if self._code is None:
+            return math.nan
+        if not all(map(math.isfinite, values)):
+            self.skip(1)
+            return math.nan
+        try:
+            value: object = self._code.step(values)
+        except (Exception, SystemExit) as error:
+            self._fail(error)
+            return math.nan
+        if not isinstance(value, float):
+            self._code = None
+            self.fault = f"it gave {type(value).__name__} instead of a float"
+            return math.nan
+        return float(value) if math.isfinite(value) else math.nan
+
+
+def _on_scale(d: FeatureDef, value: float) -> float:
+    """Return a feature's value where it is compared: powers as logarithms."""
+    if scale_of(d) == "ln":
+        return math.log(value) if value > 0.0 else math.nan
+    return value
+
+
 def _ratio(p: Sequence[float]) -> float:
     return p[0] / p[1] if p[0] > 0.0 and p[1] > 0.0 else math.nan
 
@@ -137,10 +188,15 @@ def _asymmetry_index(p: Sequence[float]) -> float:
     return (right - left) / (right + left)
 
 
+def _share_within(z: Sequence[float], within: float) -> float:
+    if not all(map(math.isfinite, z)):
+        return math.nan
+    return sum(abs(v) <= within for v in z) / len(z)
+
+
 SHRINK = 0.3
 """Of the baseline's mean power (benchmarks/asymmetry.py, chosen on other seeds)."""
 _COMBINED = {"ratio": _ratio, "log_ratio": _log_ratio, "asymmetry_index": _asymmetry_index}
-_DEPTH = {"z": 2, "share_above": 3}
 _NUMBER = {
     "burst_rate": "rate_per_min",
     "burst_duration": "duration_s",
@@ -161,6 +217,8 @@ def _points_needed(d: FeatureDef, grid_hz: float) -> int:
         return max(1, round(d.window_s * grid_hz))
     if d.kind == "slow_potential":
         return round((d.window_s + d.reference_s) * grid_hz) + 1
+    if d.kind == "slow_voltage":
+        return round(d.window_s * grid_hz) + 1
     return 1
 
 
@@ -170,12 +228,14 @@ class Bank:
     Parameters
     ----------
     defs : sequence of FeatureDef
-        In the protocol's order; `of` points only to features that are no deeper.
+        In the protocol's order; `of` may point anywhere, but not in a circle.
     grid_hz : float
         Grid rate.
     references : mapping of str to Reference, optional
         What was learned of the baseline, by feature; what needs it is NaN before. None while
         nothing is prepared yet: couplings are then given without a floor, for the baseline alone.
+    faults : sequence of (str, str)
+        `faults` of the bank before this one: what failed stays unknown.
     """
 
     def __init__(
@@ -183,13 +243,13 @@ class Bank:
         defs: Sequence[FeatureDef],
         grid_hz: float,
         references: Mapping[str, Reference] | None = None,
+        faults: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.defs = tuple(defs)
         self._grid_hz = grid_hz
         self._references = dict(references or {})
         # Powers first, combinations after, whatever their order in the file.
-        depth = [_DEPTH.get(d.kind, 1 if d.of else 0) for d in self.defs]
-        self._order = sorted(range(len(self.defs)), key=lambda i: depth[i])
+        self._order = in_order(self.defs)
         self._plain = [i for i in self._order if self.defs[i].kind in ("power", "amplitude")]
         self._rest = [i for i in self._order if i not in self._plain]
         # What is compared within a feature is smoothed alike.
@@ -221,6 +281,12 @@ class Bank:
                     self._bursts[key] = Bursts(known.threshold, d.window_s, grid_hz)
             elif d.kind == "share_above":
                 self._share[i] = _Share(points)
+        failed = dict(faults)
+        self._foreign = {
+            i: _Foreign(d, grid_hz, failed.get(d.name, ""))
+            for i, d in enumerate(self.defs)
+            if d.make is not None
+        }
         self._unknown = frozen(np.full(len(self.defs), np.nan))
         self._open = 0  # clean points in a row
 
@@ -253,6 +319,11 @@ class Bank:
             self._others(raw, values)
         return values
 
+    @property
+    def faults(self) -> list[tuple[str, str]]:
+        """Features whose code from another package failed, and why; they are unknown since."""
+        return [(self.defs[i].name, f.fault) for i, f in self._foreign.items() if f.fault]
+
     def _others(self, raw: Sequence[Raw], values: Float) -> None:
         bursts: dict[tuple[int, float], BurstNumbers] = {}
         for i in self._rest:
@@ -277,6 +348,12 @@ class Bank:
                 values[i] = self._z(d, float(values[d.of[0]]))
             elif kind == "share_above":
                 values[i] = self._share[i].step(float(values[d.of[0]]))
+            elif i in self._foreign:
+                values[i] = self._foreign[i].step(tuple(float(values[j]) for j in d.of))
+            elif kind == "weighted_sum":
+                values[i] = self._sum(d, values)
+            elif kind == "share_within":
+                values[i] = _share_within([float(values[j]) for j in d.of], d.within)
             elif kind == "relative_power" and isinstance(raw[i], tuple):
                 values[i] = self._share_of(i, raw[i])  # type: ignore[arg-type]
             elif kind == "periodic_power":
@@ -288,10 +365,18 @@ class Bank:
                 values[i] = value
 
     def _z(self, d: FeatureDef, value: float) -> float:
+        value = _on_scale(self.defs[d.of[0]], value)
+        if d.norm is not None:
+            mean, sd = d.norm
+            return (value - mean) / sd
         known = self._references.get(d.name, Reference())
-        if FEATURES[self.defs[d.of[0]].kind].scale == "ln":
-            value = math.log(value) if value > 0.0 else math.nan
         return (value - known.median) / known.mad
+
+    def _sum(self, d: FeatureDef, values: Float) -> float:
+        total = 0.0
+        for weight, j in zip(d.weights_of, d.of, strict=True):
+            total += weight * _on_scale(self.defs[j], float(values[j]))
+        return total if math.isfinite(total) else math.nan
 
     def _above_slope(self, i: int, powers: tuple[float, float, float]) -> float:
         if not all(map(math.isfinite, powers)):
@@ -327,3 +412,5 @@ class Bank:
             bursts.skip(points)
         for share in self._share.values():
             share.skip(points)
+        for foreign in self._foreign.values():
+            foreign.skip(points)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from threadpoolctl import threadpool_limits
 
 from engine.errors import FileError, InputError, NeuroloopError
-from engine.features import FEATURES
+from engine.plugins import Registries, registries
 from protocols.load import Loaded, load
 from protocols.plan import expand, shortest_s
 
@@ -37,6 +37,8 @@ def replay_all(
     mains_hz: float | None,
     out: Path | None,
     *,
+    known: Registries | None = None,
+    private_key: bytes | None = None,
     say: Callable[[str], None] = lambda _: None,
     progress: Callable[[str, float], None] = lambda _name, _share: None,
 ) -> list[dict[str, Any]]:
@@ -54,6 +56,10 @@ def replay_all(
         For files; a recording knows its own.
     out : Path or None
         Tables go to ``out/<file name>/``; by default beside the file, ``<file name>.replay/``.
+    known : Registries, optional
+        What the protocol may name; what is built in when left out.
+    private_key : bytes, optional
+        Opens the research logs of blinded sessions.
     say : callable
         Shows a sentence.
     progress : callable
@@ -71,7 +77,16 @@ def replay_all(
         a file that fails does not stop the others.
     """
     threadpool_limits(limits=1)  # as live: sums of BLAS depend on its threads
-    loaded = load(protocol, FEATURES) if protocol is not None else None
+    known = registries() if known is None else known
+    loaded = None
+    if protocol is not None:
+        loaded = load(
+            protocol,
+            known.features,
+            pictures=known.pictures,
+            sounds=known.sounds,
+            rewards=known.rewards,
+        )
     if loaded is not None and short_s is not None:
         expand(loaded.protocol, short_s)  # a mistake is told before anything is read
     files = eeg_files(path)
@@ -86,7 +101,7 @@ def replay_all(
 
         step(0.0)
         try:
-            done = _one(file, loaded, short_s, mains_hz, step)
+            done = _one(file, loaded, short_s, mains_hz, known, private_key, step)
             folder = out / name if out else file.with_name(file.name + ".replay")
             results.append(_kept(done, name, folder, say))
         except NeuroloopError as error:
@@ -151,6 +166,8 @@ def _one(
     loaded: Loaded | None,
     short_s: float | None,
     mains_hz: float | None,
+    known: Registries,
+    private_key: bytes | None,
     progress: Callable[[float], None],
 ) -> Replayed:
     ours = is_recording(file)
@@ -170,8 +187,18 @@ def _one(
     if not ours:
         assert loaded is not None
         plan = expand(loaded.protocol, short_s)
-        return replay_file(file, loaded, lambda _: plan, mains_hz=mains_hz, progress=progress)
+        return replay_file(
+            file, loaded, lambda _: plan, mains_hz=mains_hz, known=known, progress=progress
+        )
     recording = read(file)
+    if loaded is None and private_key is not None and recording.header.get("blinded"):
+        from engine.opened import opened
+
+        log = opened(recording, private_key)
+        done = replay_recording(recording, opened=log, progress=progress)
+        if log.damage:
+            done.notes = (*done.notes, log.damage)
+        return done
     if loaded is None:
         return replay_recording(recording, progress=progress)
     plan = expand(loaded.protocol, short_s or recording.header.get("short_s"))

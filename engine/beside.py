@@ -14,7 +14,7 @@ import numpy as np
 from engine.bank import Raw
 from engine.condition import Conditioned
 from engine.estimate import WidePower, is_narrow
-from engine.features import FeatureDef
+from engine.features import SLOW, FeatureDef
 from engine.frames import Float
 from engine.slow import SlowPotential
 
@@ -65,8 +65,9 @@ class Beside:
             if d.kind == "peak_to_peak":
                 self._ranges[i] = _Range(d.sites, max(1, round(d.window_s * grid_hz)))
                 continue
-            if d.kind == "slow_potential":
-                path = SlowPotential(rate_hz, hop, d.window_s, d.reference_s, n_sites=len(d.sites))
+            if d.kind in SLOW:
+                before_s = d.reference_s if d.kind == "slow_potential" else None
+                path = SlowPotential(rate_hz, hop, d.window_s, before_s, n_sites=len(d.sites))
                 self._slow[i] = (list(d.sites), path)
                 continue
             if d.kind == "relative_power":

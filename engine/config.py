@@ -54,9 +54,12 @@ __all__ = [
     "Whole",
     "Word",
     "YesNo",
+    "format_up_to",
     "parse",
     "read",
     "resolved",
+    "spot",
+    "unknown_key",
     "validate",
 ]
 
@@ -67,7 +70,7 @@ MAX_DEPTH = 12
 MAX_NODES = 5000
 MAX_PROBLEMS = 50
 
-FORMAT = 1  # of protocol and room files
+FORMAT = 1  # of a file, unless its model says otherwise
 
 
 # ---------------------------------------------------------------- values that know their place
@@ -75,10 +78,11 @@ FORMAT = 1  # of protocol and room files
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where something was written, 1-based."""
+    """Where something was written, 1-based; `file` where that is not the file being read."""
 
     line: int
     column: int
+    file: str = ""
 
 
 class Marked:
@@ -130,12 +134,14 @@ class Map(Marked, dict[str, Any]):
 
     allowed: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
+    tag: Any = None  # what a model noted about it
 
     def reshaped(self, items: Mapping[str, Any]) -> Map:
         """Return a mapping with other items at the same place."""
         other = Map(items)
         other.at, other.key, other.name = self.at, self.key, self.name
         other.parent, other.allowed, other.later = self.parent, self.allowed, self.later
+        other.tag = self.tag
         return other
 
 
@@ -157,6 +163,7 @@ class Strict(BaseModel):
 
     written: ClassVar[tuple[str, ...]] = ()
     later: ClassVar[tuple[str, ...]] = ()
+    newest_format: ClassVar[int] = FORMAT
 
     @classmethod
     def yaml_keys(cls) -> tuple[str, ...]:
@@ -176,14 +183,28 @@ class Strict(BaseModel):
         if isinstance(data, Map):
             allowed = data.allowed = cls.yaml_keys()
             data.later = cls.later
-            # An unknown key must stay unknown, also where it equals an attribute's name.
-            data = data.reshaped({k if k in allowed else f"?{k}": v for k, v in data.items()})
-        if isinstance(data, Marked):
+            for value in data.values():  # it may have come from another file
+                if isinstance(value, Marked):
+                    value.parent = data
+            data = _shaped(cls, data)
+        elif isinstance(data, Marked):
             data = cls.shape(data)
         if isinstance(data, Marked) and not isinstance(data, Map):
             keys = ", ".join(cls.yaml_keys())
             raise mistake(f"a mapping is wanted here, not {described(data)}", f"keys: {keys}")
         return data
+
+
+def _shaped(model: type[Strict], data: Map) -> Any:
+    """Return what was written in the model's shape; a misspelt key is the first mistake to tell."""
+    unknown = [k for k in data if k not in data.allowed]
+    try:
+        # An unknown key must stay unknown, also where it equals an attribute's name.
+        return model.shape(data.reshaped({f"?{k}" if k in unknown else k: data[k] for k in data}))
+    except PydanticCustomError:
+        if unknown:
+            raise unknown_key(data[unknown[0]]) from None
+        raise
 
 
 def _text(value: object) -> str:
@@ -225,16 +246,21 @@ def _whole(value: object) -> int:
     return int(value)
 
 
-def _format(value: object) -> int:
+def _format(value: object, newest: int = FORMAT) -> int:
     number = _whole(value)
-    if number > FORMAT:
+    if number > newest:
         raise mistake(
-            f"this file is written in format {number}; this Neuroloop reads up to format {FORMAT}",
+            f"this file is written in format {number}; this Neuroloop reads up to format {newest}",
             "install a newer Neuroloop, or write the file in the older format",
         )
     if number < 1:
-        raise mistake(f"there is no format {number}", f"`format: {FORMAT}`")
+        raise mistake(f"there is no format {number}", f"`format: {newest}`")
     return number
+
+
+def format_up_to(newest: int) -> tuple[BeforeValidator, WithJsonSchema]:
+    """Return what `Annotated[int, *format_up_to(2)]` needs to read the format of a file."""
+    return BeforeValidator(lambda value: _format(value, newest)), WithJsonSchema({"const": newest})
 
 
 Text = Annotated[str, BeforeValidator(_text)]
@@ -256,7 +282,7 @@ YesNo = Annotated[
     WithJsonSchema({"enum": [True, False, "yes", "no", "on", "off"]}),
 ]
 Whole = Annotated[int, BeforeValidator(_whole)]
-Format = Annotated[int, BeforeValidator(_format), WithJsonSchema({"const": FORMAT})]
+Format = Annotated[int, *format_up_to(FORMAT)]
 
 
 # ---------------------------------------------------------------- text -> marked values
@@ -300,12 +326,15 @@ class Source:
             except (KeyError, IndexError, TypeError):
                 key = True  # of what was reached
                 break
-        place = (value.key or value.at) if key else _spot(value)
-        return Problem(self.file, place.line, place.column, what, allowed)
+        place = (value.key or value.at) if key else spot(value)
+        return Problem(place.file or self.file, place.line, place.column, what, allowed)
 
 
-def _spot(value: Marked) -> Place:
-    # A mapping or list is best found by its key, as is nothing at all; a scalar by itself.
+def spot(value: Marked) -> Place:
+    """Return where to point at for a value.
+
+    A mapping or list is best found by its key, as is nothing at all; a scalar by itself.
+    """
     if isinstance(value, (Map, Seq, Nothing)) and value.key is not None:
         return value.key
     return value.at
@@ -325,6 +354,7 @@ _REAL = re.compile(
     r"|[-+]?[0-9]{1,15}[eE][-+]?[0-9]{1,3}"
 )
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+_UNPRINTED = re.compile(rf"{_CONTROL.pattern}|[\ud800-\udfff]")
 # The scanner looks ahead over open brackets and grows slow long before the events show the depth.
 _BRACKETS = re.compile(rf"(?:[\[{{]\s{{0,100}}){{{MAX_DEPTH + 1}}}")
 _DASHES = re.compile(rf"^ *(?:[-?] +){{{MAX_DEPTH + 1}}}", re.MULTILINE)
@@ -368,7 +398,7 @@ def parse(data: bytes, file: str) -> Source:
     try:
         text = _decoded(data)
         problems: list[tuple[Place, str, str]] = []
-        root = _composed(text, problems)
+        root = _composed(text, problems, file)
     except _RefusalError as no:
         raise YamlError(
             (Problem(file, no.place.line, no.place.column, no.what, no.allowed),)
@@ -443,13 +473,13 @@ def _events(text: str) -> Iterator[Any]:
         raise _RefusalError(place, f"this cannot be read as YAML: {error}") from error
 
 
-def _composed(text: str, problems: list[tuple[Place, str, str]]) -> Map:
+def _composed(text: str, problems: list[tuple[Place, str, str]], file: str) -> Map:
     """Build the values from the events, without recursion."""
     open_nodes: list[tuple[Map | Seq, list[Word]]] = []  # each with its pending key
     root: Any = None
     nodes = documents = 0
     for event in _events(text):
-        place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
+        place = Place(event.start_mark.line + 1, event.start_mark.column + 1, file)
         if isinstance(event, DocumentStartEvent):
             documents += 1
             _check_document(event, place, documents)
@@ -499,6 +529,9 @@ def _check_node(event: Any, place: Place, nodes: int) -> None:
         )
     if nodes > MAX_NODES:
         raise _RefusalError(place, f"the file has more than {MAX_NODES} values", "use `repeat`")
+    # An escape such as "\\ud800" or "\\0" makes what no screen, log or JSON can take.
+    if isinstance(event, ScalarEvent) and _UNPRINTED.search(event.value):
+        raise _RefusalError(place, "this text has an escape for no readable character", "delete it")
 
 
 def _value(event: Any) -> Marked:
@@ -568,7 +601,7 @@ def validate(model: type[M], source: Source) -> M:
     problems = list(source.problems)
     try:
         if "format" in source.root:
-            _format(source.root["format"])
+            _format(source.root["format"], model.newest_format)
         made = model.model_validate(source.root, by_alias=True, by_name=False)
     except PydanticCustomError as error:
         # What else is wrong with a file of another format is not for this version to say.
@@ -606,7 +639,10 @@ def _close(value: Marked) -> str:
     parent = value.parent
     if parent is None:
         return ""
-    free = [k for k in parent.allowed if k not in parent]
+    # What another file says of the mapping does not keep this one from meaning it.
+    free = [
+        k for k in parent.allowed if k not in parent or parent[k].at.file != value.at.file
+    ]
     close = difflib.get_close_matches(value.name.casefold(), free, n=1, cutoff=0.6)
     return close[0] if close else ""
 
@@ -620,12 +656,14 @@ def _explained(error: Any, source: Source) -> Iterator[Problem]:
     if not isinstance(given, Marked):
         yield source.problem(loc, error["msg"])
         return
-    place = _spot(given)
+    place = spot(given)
     if isinstance(given, Nothing) and kind != "extra_forbidden":
         what, allowed = f"`{given.name}` has no value", "write the value after the colon"
     elif kind == "mistake":
-        if isinstance(ctx["at"], Marked):
-            place = _spot(ctx["at"])
+        if isinstance(ctx["at"], Place):
+            place = ctx["at"]
+        elif isinstance(ctx["at"], Marked):
+            place = spot(ctx["at"])
         what, allowed = ctx["what"], ctx["allowed"]
     elif kind == "extra_forbidden":
         place = given.key or place
@@ -642,12 +680,17 @@ def _explained(error: Any, source: Source) -> Iterator[Problem]:
         what, allowed = f"a mapping is wanted here, not {described(given)}", "`key: value` lines"
     else:
         what, allowed = f"{described(given)}: {error['msg']}", ""
-    yield Problem(source.file, place.line, place.column, what, allowed)
+    yield Problem(place.file or source.file, place.line, place.column, what, allowed)
 
 
 def _keys_of(node: Marked) -> str:
     allowed = node.allowed if isinstance(node, Map) else ()
     return f"keys: {', '.join(allowed)}" if allowed else ""
+
+
+def unknown_key(value: Marked) -> PydanticCustomError:
+    """Return the mistake that the key of a value is none of its mapping's."""
+    return mistake(*_unknown_key(value), at=value.key or value.at)
 
 
 def _unknown_key(value: Marked) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from engine.estimate import is_narrow
 from engine.fit import Fitted
 from engine.reference import Montage
 from engine.wiener import WINDOW_S
-from protocols.load import fits
+from protocols.facts import fits
 from protocols.model import Feature, Protocol
 
 __all__ = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,16 +16,22 @@ from engine.features import (
     DEFAULT_DELAY_S,
     DEFAULT_TOTAL_HZ,
     DEFAULT_WINDOW_S,
+    FEATURES,
     LONG_WINDOW_S,
     REFERRED,
+    SLOW,
     SLOW_REFERENCE_S,
     SLOW_WINDOW_S,
     FeatureDef,
+    FeatureKind,
+    is_learned,
+    options_of,
 )
 from engine.frames import StreamSpec
 from engine.iaf import POSTERIOR
 from engine.montage import find_site
 from engine.reference import Montage
+from engine.source import REGIONS, source_weights
 from engine.spatial import (
     NotPossible,
     given,
@@ -33,7 +41,7 @@ from engine.spatial import (
     nearest,
     side_of,
 )
-from protocols.load import ASYMMETRIES, fits
+from protocols.facts import ASYMMETRIES, fits
 from protocols.model import Feature, Protocol
 
 __all__ = ["POOL", "beside_sites", "feature_defs", "known_late"]
@@ -60,6 +68,8 @@ def beside_sites(protocol: Protocol, spec: StreamSpec) -> tuple[str, ...]:
                 found = laplacian(names[at], names)
                 if not isinstance(found, NotPossible):
                     wanted.update(dict.fromkeys(found.neighbours))
+            elif feature.spatial in REGIONS:
+                wanted.update(dict.fromkeys(names))
             elif feature.spatial == "ssd":
                 pool = _pool(names[at], names, _compared(protocol, name))
                 wanted.update(dict.fromkeys(names[i] for i in np.flatnonzero(pool)))
@@ -89,7 +99,10 @@ def _pool(site: str, names: Sequence[str], one_side: bool) -> np.ndarray:
 
 
 def feature_defs(
-    protocol: Protocol, montage: Montage, column: Callable[[str], int]
+    protocol: Protocol,
+    montage: Montage,
+    column: Callable[[str], int],
+    kinds: Mapping[str, FeatureKind] = FEATURES,
 ) -> tuple[FeatureDef, ...]:
     """Return the features as the fold needs them.
 
@@ -100,6 +113,8 @@ def feature_defs(
         With the sites of `at` and `beside_sites`.
     column : callable
         Site to column of `Conditioned`.
+    kinds : mapping of str to FeatureKind
+        The registry of kinds.
 
     Raises
     ------
@@ -127,9 +142,22 @@ def feature_defs(
             spatial=spatial[name][0],
             weights=spatial[name][1],
             pool=spatial[name][2],
+            weights_of=f.weights,
+            within=math.nan if f.within is None else f.within,
+            norm=f.norm,
+            **_computed(kinds.get(f.kind), f.options),
         )
         for name, f in protocol.features.items()
     )
+
+
+def _computed(kind: FeatureKind | None, given: Mapping[str, float]) -> dict[str, Any]:
+    """Return what a kind from another package computes with."""
+    if kind is None or kind.make is None:
+        return {}
+    options = options_of(kind.options, given)
+    lag_s = 0.0 if kind.lag_s is None else kind.lag_s(options)
+    return {"options": options, "make": kind.make, "lag_s": lag_s, "scale": kind.scale}
 
 
 def _window_s(f: Feature) -> float:
@@ -139,7 +167,7 @@ def _window_s(f: Feature) -> float:
         return window_s(f.band_hz)
     if f.kind in BURSTS or f.kind == "share_above":
         return LONG_WINDOW_S
-    return SLOW_WINDOW_S if f.kind == "slow_potential" else DEFAULT_WINDOW_S
+    return SLOW_WINDOW_S if f.kind in SLOW else DEFAULT_WINDOW_S
 
 
 def _spatial(
@@ -160,6 +188,8 @@ def _spatial(
             row[column(site)] = weight
         given({s: w for s, w in f.spatial.items()}, eeg)
         return "weights", (tuple(row.tolist()),), ()
+    if f.spatial in REGIONS:
+        return "weights", source_weights(eeg, f.spatial).over(sites), ()
     if f.spatial == "ssd":
         pool: dict[int, None] = {}
         for site in f.at:
@@ -195,6 +225,6 @@ def known_late(defs: Sequence[FeatureDef], i: int) -> bool:
     baseline.
     """
     d = defs[i]
-    if d.kind in BURSTS or d.kind in REFERRED or d.kind == "share_above":
+    if d.kind in BURSTS or (d.kind in REFERRED and is_learned(d)) or d.kind == "share_above":
         return True
     return any(known_late(defs, j) for j in d.of)

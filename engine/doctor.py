@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import psutil
 
+from engine import entrypoints
 from engine.errors import NeuroloopError, RunError
 from engine.lsl import config_text
 from engine.room import LslSettings, RecordSettings, Room
@@ -458,6 +459,29 @@ def _sleeps() -> bool | None:
     return None if found is None else found.group(1) != "0"
 
 
+def _plugins(room: Room | None) -> Finding:
+    wanted = room.wanted_plugins if room is not None else ()
+    if not wanted:
+        text = "The room lists no packages from elsewhere."
+        return Finding("Plugins", "ok", text, data={"plugins": []})
+    data: list[dict[str, Any]] = []
+    for name, version in wanted:
+        package = entrypoints.found((name, version))
+        points = entrypoints.offers(package)
+        for group in entrypoints.GROUPS:
+            entrypoints.offered([(name, version)], group, object)
+        data.append(
+            {
+                "name": name,
+                "version": version,
+                "sha256": entrypoints.digest(package),
+                "offers": [f"{p.group.partition('.')[2]}: {p.name}" for p in points],
+            }
+        )
+    listed = "; ".join(f"{d['name']} {d['version']} ({', '.join(d['offers'])})" for d in data)
+    return Finding("Plugins", "ok", f"Packages from elsewhere: {listed}.", data={"plugins": data})
+
+
 # ---------------------------------------------------------------- all of them
 
 
@@ -475,6 +499,8 @@ def _questions(room: Room | None) -> Iterator[tuple[str, Callable[[], Finding]]]
     yield "Linear algebra", _linear_algebra
     yield "Power", _power
     yield "Terminal", _terminal
+    if room is not None:
+        yield "Plugins", lambda: _plugins(room)
 
 
 def diagnose(

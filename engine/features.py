@@ -7,10 +7,10 @@ themselves come from `engine.estimate` and `engine.bank`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, Protocol
 
 __all__ = [
     "BAND_POWERS",
@@ -21,12 +21,23 @@ __all__ = [
     "DEFAULT_WINDOW_S",
     "FEATURES",
     "LONG_WINDOW_S",
+    "ONE_OR_MORE",
+    "OPTION_UNITS",
     "REFERRED",
+    "SLOW",
     "SLOW_REFERENCE_S",
     "SLOW_WINDOW_S",
+    "TWO_OR_MORE",
+    "Computation",
     "FeatureDef",
     "FeatureKind",
+    "MakeFeature",
+    "Option",
+    "in_order",
+    "is_learned",
     "nominal_delay_s",
+    "options_of",
+    "scale_of",
     "wide_orders",
 ]
 
@@ -35,6 +46,77 @@ DEFAULT_WINDOW_S = 1.0
 DEFAULT_DELAY_S = 0.1
 
 Scale = Literal["ln", "linear"]
+
+TWO_OR_MORE, ONE_OR_MORE = -1, -2
+"""`FeatureKind.n_parts` of kinds that are made of any number of features."""
+OPTION_UNITS = ("1", "%", "s", "Hz", "uV", "uV2")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One number that a protocol may set for a kind from another package, under `with:`.
+
+    Parameters
+    ----------
+    default : float
+        Where the protocol says nothing.
+    low, high : float
+        The smallest and the largest value that is accepted.
+    unit : str
+        One of `OPTION_UNITS`: how it is written in YAML. ``1`` is a bare number, ``%`` a share
+        that is written ``65 %`` and arrives as 0.65.
+    doc : str
+        One sentence.
+    """
+
+    default: float
+    low: float
+    high: float
+    unit: str
+    doc: str
+
+
+def options_of(known: Mapping[str, Option], given: Mapping[str, float]) -> dict[str, float]:
+    """Return every option's value: as given, else its default.
+
+    Raises
+    ------
+    ValueError
+        One that is not known, or out of range. Checked protocols hold none.
+    """
+    for name, value in given.items():
+        if name not in known:
+            raise ValueError(f"there is no option {name}")
+        if not known[name].low <= value <= known[name].high:
+            raise ValueError(
+                f"{name} is {value:g}, not {known[name].low:g} to {known[name].high:g}"
+            )
+    return {name: float(given.get(name, o.default)) for name, o in known.items()}
+
+
+class Computation(Protocol):
+    """What computes a feature from others: state, and one step per grid point.
+
+    Its state depends on nothing but the steps taken, or a replay would not give the same numbers.
+    """
+
+    def step(self, values: tuple[float, ...]) -> float:
+        """Return the feature at one clean grid point; NaN where it is not known.
+
+        Parameters
+        ----------
+        values : tuple of float
+            The features of `of`, in their order and in their own units. All of them are known.
+        """
+        ...
+
+    def skip(self, points: int) -> None:
+        """Pass over grid points at which nothing is known: gated, missing, or a part unknown."""
+        ...
+
+
+MakeFeature = Callable[[Mapping[str, float], float], Computation]
+"""From the options and the grid's rate in Hz to a fresh `Computation`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +142,19 @@ class FeatureKind:
     source : str
         Where the definition comes from.
     parts : frozenset of str
-        Kinds of features that `of` may name, and `n_parts` how many.
+        Kinds of features that `of` may name, and `n_parts` how many; `TWO_OR_MORE` or
+        `ONE_OR_MORE` for any number.
     sites : int
         How many sites `at` lists; 0 for any number.
+    low, high : float
+        Values beyond these do not occur, so no threshold may ask for them.
+    options : mapping of str to Option
+        What `with:` may set, for kinds from other packages.
+    make : callable, optional
+        What computes a kind from another package, see `Computation`; None for those built in.
+    lag_s : callable, optional
+        From the options to the seconds by which such a feature lies behind its parts; None where
+        it does not.
     """
 
     name: str
@@ -77,6 +169,11 @@ class FeatureKind:
     parts: frozenset[str] = frozenset()
     n_parts: int = 0
     sites: int = 0
+    low: float = -math.inf
+    high: float = math.inf
+    options: Mapping[str, Option] = field(default_factory=dict, hash=False)
+    make: MakeFeature | None = None
+    lag_s: Callable[[Mapping[str, float]], float] | None = None
 
 
 def _kind(
@@ -92,6 +189,8 @@ def _kind(
     parts: frozenset[str] = frozenset(),
     n_parts: int = 0,
     sites: int = 0,
+    low: float = -math.inf,
+    high: float = math.inf,
 ) -> FeatureKind:
     return FeatureKind(
         name,
@@ -106,12 +205,40 @@ def _kind(
         parts,
         n_parts,
         sites,
+        max(low, 0.0) if scale == "ln" else low,  # what has a logarithm is never below 0
+        high,
     )
 
 
 _POWERS = frozenset({"power"})
 _ASYMMETRY = frozenset({"log_ratio", "shrunk_log_ratio", "asymmetry_index"})
 _BAND = "smooth delay target fit spatial"
+_ADDED = frozenset(
+    {
+        "power",
+        "amplitude",
+        "relative_power",
+        "periodic_power",
+        "ratio",
+        "log_ratio",
+        "shrunk_log_ratio",
+        "asymmetry_index",
+        "share_above",
+        "burst_rate",
+        "burst_duration",
+        "burst_amplitude",
+        "coherence",
+        "imaginary_coherence",
+        "plv",
+        "wpli",
+        "envelope_correlation",
+        "slow_potential",
+        "slow_voltage",
+        "peak_to_peak",
+        "z",
+        "share_within",
+    }
+)
 
 FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
     {
@@ -147,6 +274,7 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "Share of a band's power in the whole spectrum (1-40 Hz unless `total` is given).",
                 "R = P_band / P_total per site, both averaged (1 s or `smooth`); mean over sites",
                 "that of the band filter; the average comes on top",
+                high=1.0,
             ),
             _kind(
                 "periodic_power",
@@ -211,6 +339,8 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "Baehr et al. 1997",
                 _POWERS,
                 2,
+                low=-1.0,
+                high=1.0,
             ),
             _kind(
                 "share_above",
@@ -224,6 +354,8 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "Baehr et al. 1997",
                 _ASYMMETRY | {"z"},
                 1,
+                low=0.0,
+                high=1.0,
             ),
             _kind(
                 "burst_rate",
@@ -237,6 +369,7 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "Ossadtchi et al. 2017",
                 frozenset({"amplitude"}),
                 1,
+                low=0.0,
             ),
             _kind(
                 "burst_duration",
@@ -276,6 +409,8 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                     "half the window (2 s or 6 cycles unless given) beyond the band filter's",
                     source,
                     sites=2,
+                    low=-1.0,
+                    high=1.0,
                 )
                 for name, doc, formula, source in (
                     (
@@ -323,13 +458,24 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                 "Strehl et al. 2017",
             ),
             _kind(
+                "slow_voltage",
+                "uV",
+                "linear",
+                "at",
+                "window",
+                "Slow potential as it stands, for trials; needs a DC-coupled amplifier.",
+                "V = mean of x over `window` (0.5 s), averaged over the sites, nothing subtracted",
+                "half the window",
+                "Strehl et al. 2017",
+            ),
+            _kind(
                 "z",
                 "1",
                 "linear",
                 "of",
-                "",
-                "How many robust standard deviations a feature is from its baseline.",
-                "z = (x - median) / (1.4826 MAD), on ln for powers",
+                "norms",
+                "How many standard deviations a feature is from its baseline, or from norms.",
+                "z = (x - median) / (1.4826 MAD), on ln for powers; (x - mean) / SD with `norms`",
                 "that of its feature",
                 "",
                 frozenset(
@@ -343,6 +489,8 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                         "asymmetry_index",
                         "peak_to_peak",
                         "slow_potential",
+                        "slow_voltage",
+                        "weighted_sum",
                         "coherence",
                         "imaginary_coherence",
                         "plv",
@@ -351,6 +499,34 @@ FEATURES: Mapping[str, FeatureKind] = MappingProxyType(
                     }
                 ),
                 1,
+            ),
+            _kind(
+                "weighted_sum",
+                "1",
+                "linear",
+                "of weights",
+                "",
+                "Features added with weights of their own, powers as logarithms.",
+                "S = sum of w_i x_i, x_i = ln of powers, amplitudes and ratios, else the value",
+                "the longest one of its features'",
+                "",
+                _ADDED,
+                TWO_OR_MORE,
+            ),
+            _kind(
+                "share_within",
+                "1",
+                "linear",
+                "of within",
+                "",
+                "Share of the z scores that lie within so many standard deviations now.",
+                "S = n(|z| <= within) / n over the z scores at one grid point; unknown if one is",
+                "the longest one of its z scores'",
+                "Collura et al. 2010",
+                frozenset({"z"}),
+                ONE_OR_MORE,
+                low=0.0,
+                high=1.0,
             ),
             _kind(
                 "peak_to_peak",
@@ -370,6 +546,8 @@ COUPLED = frozenset({"coherence", "imaginary_coherence", "plv", "wpli", "envelop
 REFERRED = frozenset({"z", "shrunk_log_ratio"})
 """Kinds that are unknown until something was learned of their parts' baseline."""
 BURSTS = frozenset({"burst_rate", "burst_duration", "burst_amplitude"})
+SLOW = frozenset({"slow_potential", "slow_voltage"})
+"""Kinds that need an amplifier that passes slow potentials."""
 BAND_POWERS = frozenset({"power", "amplitude", "relative_power", "periodic_power"})
 LONG_WINDOW_S = 60.0  # of bursts and shares
 SLOW_WINDOW_S, SLOW_REFERENCE_S = 0.5, 2.0
@@ -447,6 +625,20 @@ class FeatureDef:
     spatial : {'', 'laplacian', 'ssd', 'weights'}
         Spatial filter; `weights` (over `Conditioned` columns, one row per virtual channel) are
         known beforehand for all but ``ssd``, which may use the columns of `pool`.
+    weights_of : tuple of float
+        Of the parts of a weighted sum, in the order of `of`.
+    within : float
+        Of a share within: the largest distance from zero that counts.
+    norm : tuple of float, optional
+        Of a z score that is compared with norms: their mean and SD, on the scale of its part.
+    scale : {'', 'ln', 'linear'}
+        Of a kind from another package; empty for those built in, see `scale_of`.
+    options : mapping of str to float
+        Of a kind from another package, every one of them.
+    make : callable, optional
+        What computes it, see `FeatureKind`.
+    lag_s : float
+        Seconds by which it lies behind its parts.
     """
 
     name: str
@@ -465,3 +657,46 @@ class FeatureDef:
     spatial: str = ""
     weights: tuple[tuple[float, ...], ...] = ()
     pool: tuple[int, ...] = ()
+    weights_of: tuple[float, ...] = ()
+    within: float = math.nan
+    norm: tuple[float, float] | None = None
+    scale: str = ""
+    options: Mapping[str, float] = field(default_factory=dict, hash=False)
+    make: MakeFeature | None = None
+    lag_s: float = 0.0
+
+
+def scale_of(d: FeatureDef) -> Scale:
+    """Return the scale on which a feature is compared: ``ln`` or ``linear``."""
+    if d.scale:
+        return "ln" if d.scale == "ln" else "linear"
+    return FEATURES[d.kind].scale
+
+
+def is_learned(d: FeatureDef) -> bool:
+    """Return whether something must be learned of the baseline before a feature is known well."""
+    return d.kind in BURSTS or d.kind in COUPLED or (d.kind in REFERRED and d.norm is None)
+
+
+def in_order(defs: Sequence[FeatureDef]) -> tuple[int, ...]:
+    """Return the positions of the features, each after those it is made of.
+
+    Whatever their order in the file: what needs nothing first, then what needs only that, and so
+    on; within a step as in the file.
+
+    Raises
+    ------
+    ValueError
+        Features that are made of each other in a circle. Checked protocols hold none.
+    """
+    depth: dict[int, int] = {}
+    left = list(range(len(defs)))
+    while left:
+        ready = [i for i in left if all(j in depth for j in defs[i].of)]
+        if not ready:
+            names = ", ".join(defs[i].name for i in left)
+            raise ValueError(f"features are made of each other: {names}")
+        for i in ready:
+            depth[i] = 1 + max((depth[j] for j in defs[i].of), default=-1)
+        left = [i for i in left if i not in depth]
+    return tuple(sorted(range(len(defs)), key=depth.__getitem__))

@@ -27,6 +27,7 @@ from engine.measures import Block, Filter, Learned, binned
 from engine.words import tenths
 
 __all__ = [
+    "blocks_by_session",
     "clean_time",
     "estimator_curves",
     "feature_by_block",
@@ -181,6 +182,50 @@ def feature_by_block(learned: Learned, name: str, title: str, said: str) -> str:
         return _svg(figure, "fig-feature", title, said)
 
 
+def blocks_by_session(
+    sessions: Sequence[tuple[str, Sequence[tuple[str, float]]]], title: str, said: str
+) -> str:
+    """Return the distance from rest of every block of several sessions; empty without any.
+
+    Parameters
+    ----------
+    sessions : sequence of (str, sequence of (str, float))
+        Name of a session, and (kind, distance in spreads of the baseline) of each block.
+    title, said : str
+        For those who cannot see it.
+    """
+    shown = [(name, blocks) for name, blocks in sessions if blocks]
+    if not shown:
+        return ""
+    with matplotlib.rc_context(_STYLE):
+        figure = _figure(3.2)
+        axes = figure.add_subplot()
+        axes.axhspan(-1.0, 1.0, color="#E5E7EB", zorder=0, lw=0)
+        axes.axhline(0.0, color=GREY, lw=1.2, zorder=1)
+        seen: set[str] = set()
+        middles, x = [], 0.0
+        size = 7.0 if sum(len(b) for _, b in shown) < 40 else 4.5
+        for _, blocks in shown:
+            at = [x + i for i in range(len(blocks))]
+            axes.plot(at, [z for _, z in blocks], color=GREY, lw=0.8, zorder=2)
+            for place, (kind, z) in zip(at, blocks, strict=True):
+                colour, marker, word = LOOKS[kind]
+                axes.plot(place, z, marker, mfc=colour, mec="white", mew=0.6, ms=size, ls="",
+                          zorder=3, label=None if word in seen else word)  # fmt: skip
+                seen.add(word)
+            middles.append((at[0] + at[-1]) / 2.0)
+            x = at[-1] + 2.0
+        names = [_plain(name) if len(shown) <= 8 else str(i) for i, (name, _) in
+                 enumerate(shown, 1)]  # fmt: skip
+        axes.set_xticks(middles, names)
+        axes.tick_params(axis="x", length=0)
+        axes.set_xlim(-1.0, x - 1.0)
+        axes.set_ylabel("Distance from rest (spreads)")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=4, handletextpad=0.3,
+                    columnspacing=1.2)  # fmt: skip
+        return _svg(figure, "fig-sessions", title, said)
+
+
 def _ticks(blocks: Sequence[Block]) -> list[str]:
     """Return the names below an axis: whole while there is room, else short."""
     if len(blocks) > 9:
@@ -247,7 +292,7 @@ def rates_by_block(learned: Learned, title: str, said: str) -> str:
 
 
 def _asked(learned: Learned) -> float | None:
-    if learned.protocol is None:
+    if learned.protocol is None or learned.protocol.reward is None:
         return None
     return learned.protocol.reward.threshold.success
 

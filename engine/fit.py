@@ -27,7 +27,7 @@ from engine.bank import Reference
 from engine.bursts import BASELINE_PERCENTILE
 from engine.coupling import chance_floor
 from engine.estimate import Source, fixed_kernel
-from engine.features import BURSTS, COUPLED, FEATURES, REFERRED, FeatureDef
+from engine.features import BURSTS, COUPLED, FeatureDef, in_order, is_learned, scale_of
 from engine.frames import Bool, Float, Gate, Prepared, frozen
 from engine.iaf import FALLBACK_HZ, Iaf, individual_alpha, pooled
 from engine.rest import (
@@ -720,17 +720,12 @@ class _Fitting:
     def _references(
         self, wiring: Wiring, looks: Sequence[tuple[Float, Bool]]
     ) -> dict[str, Reference]:
-        wanted = [
-            i
-            for i, d in enumerate(self.defs)
-            if d.kind in BURSTS or d.kind in COUPLED or d.kind in REFERRED
-        ]
-        if not wanted:
-            return {}
-        # Floors first: what is made of a coupling is made of what stands above its floor. A z score
-        # last: it may be one of a ratio that is itself referred to the baseline.
-        wanted.sort(key=lambda i: (self.defs[i].kind not in COUPLED, self.defs[i].kind == "z"))
-        first: dict[tuple[int, bool], Float] = {}
+        # Floors first: what is made of a coupling is made of what stands above its floor. Then in
+        # steps: a z score of a sum of z scores is learned from those, read again.
+        level = _levels(self.defs)
+        wanted = [i for i, d in enumerate(self.defs) if is_learned(d)]
+        wanted.sort(key=level.__getitem__)
+        first: dict[tuple[int, int], Float] = {}
         found: dict[str, Reference] = {}
         for i in wanted:
             self.breathe()
@@ -752,7 +747,7 @@ class _Fitting:
                         f"windows of {d.window_s:g} s: the feature cannot be known"
                     )
                 continue
-            key = (index, d.kind == "z")
+            key = (index, level[i])
             if key not in first:
                 first[key] = read_again(
                     rest, seen, warm, wiring, self.defs, self.grid_hz, found, self.breathe
@@ -771,7 +766,7 @@ class _Fitting:
                     threshold=float(np.quantile(values, BASELINE_PERCENTILE / 100.0))
                 )
                 continue
-            if FEATURES[self.defs[d.of[0]].kind].scale == "ln":
+            if scale_of(self.defs[d.of[0]]) == "ln":
                 values = np.log(values[values > 0.0])
             median = float(np.median(values))
             mad = 1.4826 * float(np.median(np.abs(values - median)))
@@ -818,6 +813,19 @@ class _Fitting:
         if self.iaf_hz is not None or around:
             iaf = {"hz": self.used_hz, "fallback": self.iaf_hz is None}
         return {"iaf": iaf, "features": features}
+
+
+def _levels(defs: Sequence[FeatureDef]) -> list[int]:
+    """Return per feature how many steps of learning it takes until its parts are known.
+
+    A coupling takes none: its floor comes from the signal. What is made of nothing that is learned
+    takes one.
+    """
+    level = [0] * len(defs)
+    for i in in_order(defs):
+        below = max((level[j] for j in defs[i].of), default=0)
+        level[i] = below + (is_learned(defs[i]) and defs[i].kind not in COUPLED)
+    return level
 
 
 def _alike(members: Sequence[Sequence[Spectrum]], band_hz: tuple[float, float]) -> Spectrum | None:

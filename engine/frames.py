@@ -149,8 +149,9 @@ class Gap:
 
 
 CommandKind = Literal[
-    "start", "pause", "resume", "skip", "stop", "note", "threshold", "mark_bad", "volume"
-]
+    "start", "pause", "resume", "skip", "stop", "note", "threshold", "mark_bad", "volume", "go",
+    "answer",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class Command:
     """What the operator (or the client's stop key) ordered, effective at grid point `seq`.
 
     `target` is the rule's feature name for ``threshold``, the channel for ``mark_bad``; `value`
-    the new threshold or gain; `text` the note or the reason.
+    the new threshold or gain; `text` the note, the reason, the answer, or who said ``go``.
     """
 
     seq: int
@@ -347,6 +348,9 @@ class Phase:
     learn: tuple[str, ...] = ()
     block: int = 0  # 1-based number among phases of the same kind
     uses: tuple[str, ...] = ()  # what else a baseline is recorded for: iaf
+    waits_s: float = 0.0  # a READY phase that waits for `go`, at most so long
+    ask: str = ""  # put to the person after the block
+    trials: tuple[int, ...] = ()  # the task of every trial of the block
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,6 +385,8 @@ class Decision:
         Rewards since the session began.
     why : str
         One word for why there is no level: ``""``, ``gate``, ``hold``, ``phase``, ``unknown``.
+    say : str
+        What the person is told at this moment of a trial.
     """
 
     seq: int
@@ -397,6 +403,7 @@ class Decision:
     phase_s: float
     rewards: int
     why: str = ""
+    say: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,10 @@ class Keys:
                 return (Order("volume", value=self._volume),)
             case "n":
                 self._ask("Note: ", self._note)
+            case "g":
+                return self._go()
+            case "a":
+                self._ask_answer()
             case "t":
                 self._ask_threshold()
             case "q":
@@ -141,6 +145,26 @@ class Keys:
             return ()
         self._said = "Note kept."
         return (Order("note", text=text),)
+
+    def _go(self) -> tuple[Order, ...]:
+        if self._status is None or not self._status.waits:
+            self._said = "Nothing waits for it."
+            return ()
+        return (Order("go", text="operator"),)
+
+    def _ask_answer(self) -> None:
+        status = self._status
+        if status is None or not status.question:
+            self._said = "Nothing was asked."
+            return
+        self._ask(f"{clean(status.question, 60)} ", self._answered)
+
+    def _answered(self, text: str) -> tuple[Order, ...]:
+        if not text:
+            self._said = "Empty answer dropped."
+            return ()
+        self._said = "Answer kept."
+        return (Order("answer", text=text),)
 
     def _ask_threshold(self) -> None:
         status = self._status

@@ -40,6 +40,8 @@ _HELP = (
     ("k", "Skip the rest of this block and go on to the next step."),
     ("s, Esc", "Stop the session. Press twice within 3 seconds. The recording is kept."),
     ("n", "Write a note into the recording. Enter keeps it, Esc drops it."),
+    ("g", "Go: begin a block that waits for the person (or let the person press space)."),
+    ("a", "Write down the person's answer to the question after a block."),
     ("+  -", "Sound louder or softer, never above the room's limit."),
     ("t", "Set a new threshold; asks for the value, then for your reason."),
     ("b", "Mark an electrode as bad, for the rest of the session."),
@@ -154,6 +156,9 @@ def _passes(value: float | None, status: Status) -> bool | None:
 
 def _feature(status: Status, width: int) -> Text:
     name = clean(status.feature_name, 24)
+    if status.blinded:
+        said = " Blinded session: feature, threshold and rates are withheld."
+        return _fit(Text(said, "dim"), width)
     if not name:
         return _fit(Text(" No feature yet.", "dim"), width)
     passes = _passes(status.feature_value, status)
@@ -204,6 +209,8 @@ def _chart(status: Status, width: int, rows: int) -> list[Text]:
     margin = 10  # for the threshold's value at the right
     columns = _columns(status.history, max(8, width - margin - 2))
     values = [v for v in columns if v is not None]
+    if status.blinded:
+        return [_fit(Text(""), width) for _ in range(max(0, rows))]
     if not values or rows <= 0:
         blank = [_fit(Text(""), width) for _ in range(max(0, rows - 1))]
         return ([_fit(Text(" No trusted values yet.", "grey50"), width)] if rows else []) + blank
@@ -233,6 +240,8 @@ def _chart(status: Status, width: int, rows: int) -> list[Text]:
 
 
 def _rewards(status: Status, width: int) -> Text:
+    if status.blinded:
+        return _fit(_label("Reward").append("withheld", "dim"), width)
     text = _label("Reward").append("alone ").append(_percent(status.reward_rate_alone), "bold")
     text.append("   joint ").append(_percent(status.joint_rate), "bold")
     text.append("   rewards ").append(str(status.rewards), "bold")
@@ -370,6 +379,10 @@ def _footer(status: Status, width: int, prompt: Prompt) -> Text:
     if status.state in BEFORE_START:
         keys = (("Enter", "start"), *(k for k in _KEYS if k[0] not in ("k", "t")))
     text = Text(" ")
+    if status.waits:
+        keys = (("g", "go"), *keys)
+    if status.question:
+        keys = (("a", "answer"), *keys)
     for key, word in keys:
         word = "resume" if key == "p" and status.paused else word
         text.append(key, "bold cyan").append(f" {word}  ", "dim")

@@ -18,7 +18,7 @@ from engine.bank import Bank, Raw
 from engine.beside import Beside, BesidePoints
 from engine.condition import Conditioned, Conditioner, ConditionSettings
 from engine.estimate import Estimator
-from engine.features import BURSTS, COUPLED, REFERRED, FeatureDef
+from engine.features import BURSTS, COUPLED, FeatureDef, in_order, is_learned
 from engine.fit import FitSettings, Fitted, fit
 from engine.frames import (
     Bool,
@@ -45,7 +45,6 @@ __all__ = ["Decide", "Decided", "Fold", "FoldSettings", "Point", "Prepare", "Rel
 
 FIXED_EVERY = 10
 """The fixed estimators are for means over blocks: every tenth grid point is plenty."""
-LEARNING = BURSTS | COUPLED | REFERRED
 _NO_FIXED: Float = frozen(np.zeros(0))
 
 
@@ -58,6 +57,8 @@ class Decided(Protocol):
     def events(self) -> tuple[Event, ...]: ...
     @property
     def limits(self) -> Any: ...
+    @property
+    def real(self) -> Decision | None: ...
 
 
 class Decide(Protocol):
@@ -98,11 +99,16 @@ class FoldSettings:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Everything that was computed at one grid point."""
+    """Everything that was computed at one grid point.
+
+    `decision` is what is presented; `real` what would have been without a control condition, None
+    where there is none.
+    """
 
     frame: FeatureFrame
     decision: Decision
     events: tuple[Event, ...]
+    real: Decision | None = None
 
 
 Relearn = Callable[[Float], tuple[GateLimits, Bool]]
@@ -139,7 +145,7 @@ class Fold:
         self.estimator = Estimator(columns, self._n_taps, self.conditioner.beat)
         self.beside = Beside(self.defs, settings.rate_hz, self.hop)
         self._needs_fit = any(
-            d.fit != "fixed" or d.iaf is not None or d.spatial == "ssd" or d.kind in LEARNING
+            d.fit != "fixed" or d.iaf is not None or d.spatial == "ssd" or is_learned(d)
             for d in self.defs
         ) or bool(settings.posterior or settings.eog)
         settle = self.conditioner.settle + max(self.wiring.settle, self.beside.settle)
@@ -151,6 +157,7 @@ class Fold:
         self._pending: list[Command | Hold] = []
         self._seq = 0
         self._blank: list[Raw] = [math.nan] * len(self.defs)
+        self._faults_told: set[str] = set()
 
     # -------------------------------------------------------------- facts
 
@@ -178,12 +185,12 @@ class Fold:
         for d in self.defs:
             if d.kind in COUPLED:
                 out[d.name] = out.get(d.name, 0.0) + d.window_s / 2.0
-        for _ in range(3):  # parts of parts of parts
-            for d in self.defs:
-                if d.of and all(self.defs[i].name in out for i in d.of):
-                    window_s = d.window_s if d.kind in BURSTS or d.kind == "share_above" else 0.0
-                    parts = max(out[self.defs[i].name] for i in d.of)
-                    out[d.name] = parts + window_s / 2.0
+        for k in in_order(self.defs):
+            d = self.defs[k]
+            if d.of and all(self.defs[i].name in out for i in d.of):
+                window_s = d.window_s if d.kind in BURSTS or d.kind == "share_above" else 0.0
+                parts = max(out[self.defs[i].name] for i in d.of)
+                out[d.name] = parts + window_s / 2.0 + d.lag_s
         return out
 
     def settle_s(self) -> float:
@@ -324,7 +331,24 @@ class Fold:
         if self._needs_fit:
             d = decided.decision
             self.kept.decide(d.kind is PhaseKind.BASELINE and not d.held, d.phase)
-        return Point(frame, decided.decision, decided.events)
+        events = decided.events
+        if len(self.bank.faults) > len(self._faults_told):
+            events = (*events, *self._new_faults(frame))
+        return Point(frame, decided.decision, events, decided.real)
+
+    def _new_faults(self, frame: FeatureFrame) -> tuple[Event, ...]:
+        """Return an event for every feature from another package that failed just now."""
+        new = [f for f in self.bank.faults if f[0] not in self._faults_told]
+        self._faults_told.update(name for name, _ in new)
+        return tuple(
+            Event(
+                frame.t,
+                frame.seq,
+                "feature_fault",
+                {"feature": name, "text": f"{name} is unknown from here on: {reason}."},
+            )
+            for name, reason in new
+        )
 
     def _fixed_uv2(self, seq: int, ago: int) -> Float:
         if self.fixed is None:
@@ -358,7 +382,7 @@ class Fold:
         self.fitted, self.defs = fitted, fitted.defs
         self.wiring, self.fixed = fitted.wiring, fitted.fixed
         self._no_fixed = frozen(np.full(len(self.defs), np.nan))
-        self.bank = Bank(self.defs, self.grid_hz, fitted.references)
+        self.bank = Bank(self.defs, self.grid_hz, fitted.references, self.bank.faults)
         settle = self.conditioner.settle + max(self.wiring.settle, self.beside.settle)
         self.gates.resettle(settle, self.wiring.memory)
         self.gates.need(self._in_use())

@@ -8,6 +8,7 @@ and nothing else.
 from __future__ import annotations
 
 import csv
+import functools
 import importlib.metadata
 import json
 import math
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from engine.assemble import Assembly, assemble, feature_units
+from engine.assemble import Assembly, MakeControl, assemble, feature_units
 from engine.clock import wall
 from engine.columns import (
     HELD,
@@ -30,6 +31,7 @@ from engine.columns import (
     feature_row,
     plain,
 )
+from engine.controls import again
 from engine.course import checked_course
 from engine.errors import FileError, InputError
 from engine.frames import (
@@ -47,6 +49,7 @@ from engine.frames import (
 from engine.grid import mapping
 from engine.number import Numberer, Received
 from engine.pipeline import Point
+from engine.plugins import Registries, load_plugins, registries
 from engine.readfile import EegFile, read_eeg
 from engine.recording import Recording, read
 from protocols.load import Loaded
@@ -54,10 +57,12 @@ from protocols.model import Feature, Protocol
 
 __all__ = [
     "Comparison",
+    "Opened",
     "Replayed",
     "compare",
     "file_inputs",
     "plan_from",
+    "recorded_kinds",
     "recorded_protocol",
     "replay_file",
     "replay_recording",
@@ -94,6 +99,8 @@ class Replayed:
         What the reader of the file had to say.
     comparison : Comparison or None
         With the recorded decisions, when there are any to compare with.
+    real : ndarray, shape (n_points, n_columns)
+        Decisions without the control condition; empty where there is none.
     """
 
     source: Path
@@ -106,11 +113,13 @@ class Replayed:
     events: list[Event] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     comparison: Comparison | None = None
+    real: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
 
     @property
     def feature_columns(self) -> tuple[tuple[str, str], ...]:
         """(label, unit) of every column of `features`."""
-        return feature_columns(feature_units(self.protocol), self.assembly.fold.gates.metric_names)
+        units = feature_units(self.protocol, self.assembly.kinds)
+        return feature_columns(units, self.assembly.fold.gates.metric_names)
 
     @property
     def decision_columns(self) -> tuple[tuple[str, str], ...]:
@@ -120,6 +129,31 @@ class Replayed:
     def summary(self) -> dict[str, Any]:
         """Return clean seconds, rewards, gated seconds by cause and per phase."""
         return _summary(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Opened:
+    """What the research log of a blinded session holds.
+
+    Parameters
+    ----------
+    control : mapping or None
+        As `ControlPlan.stored` wrote it.
+    shift : float
+    features, decisions : ndarray, shape (n_points, n_columns)
+        The real ones, rows as in an open recording, without stamps.
+    events : tuple of Event
+        What was withheld.
+    damage : str
+        Empty when the log is whole.
+    """
+
+    control: Mapping[str, Any] | None
+    shift: float
+    features: np.ndarray
+    decisions: np.ndarray
+    events: tuple[Event, ...] = ()
+    damage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +171,8 @@ class Comparison:
     rewards_recorded, rewards_replayed : int
     other_version : str
         What to say when another version of Neuroloop recorded.
+    withheld : bool
+        The session is blinded and its research log closed: level and reward were not compared.
     """
 
     points: int
@@ -145,10 +181,19 @@ class Comparison:
     rewards_recorded: int
     rewards_replayed: int
     other_version: str = ""
+    withheld: bool = False
 
     @property
     def sentence(self) -> str:
         """One sentence for people, with another version where that is a likely reason."""
+        if self.identical and self.withheld:
+            return (
+                f"phases and gates of all {self.points} decisions are identical to the recorded "
+                "ones; the session is blinded, so levels and rewards were not compared (after "
+                "unsealing: --study and --passphrase-file)"
+            )
+        if self.withheld:
+            return f"phases or gates differ from sample {self.first_difference} on"
         if self.identical:
             return f"all {self.points} decisions are identical to the recorded ones"
         said = (
@@ -172,9 +217,32 @@ def plan_from(rows: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
             learn=tuple(r["learn"]),
             block=int(r["block"]),
             uses=tuple(r.get("uses", ())),
+            waits_s=float(r.get("waits_s", 0.0)),
+            ask=str(r.get("ask", "")),
+            trials=tuple(int(k) for k in r.get("trials", ())),
         )
         for r in rows
     )
+
+
+def recorded_kinds(header: Mapping[str, Any]) -> Registries:
+    """Return what is built in and what the recording's packages add.
+
+    Raises
+    ------
+    InputError
+        A package is not installed, or is another version or another content than was recorded.
+    """
+    rows = [mapping(r) for r in header.get("plugins") or ()]
+    plugins = load_plugins(tuple((str(r.get("name")), str(r.get("version"))) for r in rows))
+    for row in rows:
+        name = str(row.get("name"))
+        if row.get("sha256") not in (None, plugins.hashes.get(name)):
+            raise InputError(
+                f"The package {name} has another content than the one that was recorded.",
+                f"Install {name} {row.get('version')} as it was then.",
+            )
+    return registries(plugins)
 
 
 def recorded_protocol(header: Mapping[str, Any]) -> Protocol:
@@ -234,6 +302,7 @@ def replay_recording(
     *,
     other: Loaded | None = None,
     plan: Sequence[Phase] | None = None,
+    opened: Opened | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Replayed:
     """Fold a Neuroloop recording again.
@@ -247,6 +316,8 @@ def replay_recording(
         not, and there is nothing to compare with.
     plan : sequence of Phase, optional
         The other protocol's plan.
+    opened : Opened, optional
+        The research log of a blinded session; without it only what is in plain is compared.
     progress : callable
         Called with the share done, 0 to 1.
 
@@ -264,12 +335,20 @@ def replay_recording(
             f"{path} holds no protocol: it is no recording of a Neuroloop session",
             "name a protocol to run over it: neuroloop replay FILE --protocol NAME",
         )
+    known = recorded_kinds(header)
+    control: MakeControl | None = None
+    shift = float(header.get("shift") or 0.0)
     if other is None:
         protocol, course = recorded_protocol(header), checked_course(header.get("course"))
         steps = plan_from(header["plan"])
+        stored = header.get("control") if opened is None else opened.control
+        shift = shift if opened is None else opened.shift
+        if stored is not None:
+            made = again(protocol, stored)
+            control = functools.partial(made.make, rewards=known.rewards, shift=shift)
     else:
         protocol, course = other.protocol, {}  # a course is one of its own protocol
-        steps = tuple(plan or ())
+        steps, shift = tuple(plan or ()), 0.0
     assembly = assemble(
         recording.spec,
         protocol,
@@ -278,6 +357,10 @@ def replay_recording(
         range_uv=header.get("range_uv"),
         dc_coupled=header.get("dc_coupled"),
         course=course,
+        kinds=known.features,
+        rewards=known.rewards,
+        control=control,
+        shift=shift,
     )
     inputs: Iterable[Input] = recording.inputs_in_order(BLOCK_SAMPLES)
     if other is not None:
@@ -287,12 +370,19 @@ def replay_recording(
     if recording.damage:
         out.notes = (*out.notes, recording.damage)
     if other is None:
-        out.comparison = compare(recording, out)
+        out.comparison = compare(recording, out, opened)
     return out
 
 
-def compare(recording: Recording, replayed: Replayed) -> Comparison:
+IN_PLAIN = frozenset({"seq", "phase", "kind", "gate", "held", "phase_s"})
+"""Columns of a blinded session's decisions that a replay without its research log gives as well."""
+
+
+def compare(recording: Recording, replayed: Replayed, opened: Opened | None = None) -> Comparison:
     """Compare recorded decisions with replayed ones, bit for bit.
+
+    Of a blinded session only what is in plain is compared, unless its research log is `opened`:
+    then what was presented is compared as well, and what was real with what the log holds.
 
     A recording that was cut short, or went on recording after a fault, lacks decisions at its end:
     what both hold is compared. A replay that gives fewer decisions than were recorded (by more
@@ -301,23 +391,33 @@ def compare(recording: Recording, replayed: Replayed) -> Comparison:
     names = [name for name, _ in replayed.decision_columns]
     recorded = np.column_stack([recording.decisions.column(n) for n in names])
     n = min(len(recorded), len(replayed.decisions))
-    again = replayed.decisions[:n]
-    same = (recorded[:n] == again) | (np.isnan(recorded[:n]) & np.isnan(again))
+    redone = replayed.decisions[:n]
+    same = (recorded[:n] == redone) | (np.isnan(recorded[:n]) & np.isnan(redone))
+    blinded = bool(recording.header.get("blinded"))
+    if blinded:
+        plain = IN_PLAIN if opened is None else IN_PLAIN | {"level", "reward", "rewards"}
+        same[:, [i for i, name in enumerate(names) if name not in plain]] = True
+    if blinded and opened is not None:
+        m = min(n, len(opened.decisions), len(replayed.real))
+        real, kept = replayed.real[:m], opened.decisions[:m]
+        agree = (real == kept) | (np.isnan(real) & np.isnan(kept))
+        same[:m] &= agree.all(axis=1)[:, None]
     rows = same.all(axis=1)
     whole = len(recorded) - len(replayed.decisions) <= LAST_S * replayed.spec.grid_hz
     reward = names.index("reward")
     first = None
     if n and not rows.all():
-        first = int(again[int(np.argmin(rows)), 0])
+        first = int(redone[int(np.argmin(rows)), 0])
     elif n and not whole:
-        first = int(again[-1, 0])  # one side ends here, the other goes on
+        first = int(redone[-1, 0])  # one side ends here, the other goes on
     return Comparison(
         points=n,
         identical=bool(rows.all()) and n > 0 and (whole or bool(recording.losses)),
         first_difference=first,
         rewards_recorded=int(recorded[:n, reward].sum()),
-        rewards_replayed=int(again[:, reward].sum()),
+        rewards_replayed=int(redone[:, reward].sum()),
         other_version=_other_version(recording.header),
+        withheld=blinded and opened is None,
     )
 
 
@@ -375,9 +475,14 @@ def replay_file(
     make_plan: Callable[[EegFile], Sequence[Phase]],
     *,
     mains_hz: float | None = None,
+    known: Registries | None = None,
+    dc_coupled: bool | None = None,
     progress: Callable[[float], None] = lambda _: None,
 ) -> Replayed:
     """Run a protocol over any EEG file as if it were live.
+
+    `known` are the registries the protocol was loaded with; `dc_coupled` says whether the file's
+    amplifier passed slow potentials.
 
     Raises
     ------
@@ -387,7 +492,16 @@ def replay_file(
         The file lacks a site, the reference or the rate.
     """
     eeg = read_eeg(path)
-    assembly = assemble(eeg.spec, loaded.protocol, make_plan(eeg), mains_hz=mains_hz)
+    found = registries() if known is None else known
+    assembly = assemble(
+        eeg.spec,
+        loaded.protocol,
+        make_plan(eeg),
+        mains_hz=mains_hz,
+        dc_coupled=dc_coupled,
+        kinds=found.features,
+        rewards=found.rewards,
+    )
     out = _fold(
         path, loaded.protocol, eeg.spec, assembly, file_inputs(eeg), len(eeg.samples), progress
     )
@@ -408,11 +522,14 @@ def _fold(
     decisions: list[np.ndarray] = []
     t: list[float] = []
     events: list[Event] = []
+    real: list[np.ndarray] = []
     done = 0
     for item in inputs:
         for part in _in_parts(item):
             for point in assembly.fold.step(part):
                 _note(point, features, decisions, t, events)
+                if point.real is not None:
+                    real.append(decision_row(point.real))
             if isinstance(part, Chunk):
                 done += len(part.uv)
                 progress(done / max(1, n_samples))
@@ -428,6 +545,7 @@ def _fold(
         np.array(t),
         events,
         assembly.warnings,
+        real=np.array(real) if real else np.zeros((0, 0)),
     )
 
 

@@ -22,7 +22,7 @@ from engine.page import Page, by_cause, per_minute, weighted
 from engine.recording import Recording, read
 from engine.words import readable
 
-__all__ = ["build_report", "summary", "write_report"]
+__all__ = ["build_report", "summary", "template", "write_page", "write_report"]
 
 SUFFIX = ".report.html"
 
@@ -55,7 +55,17 @@ def write_report(recording: Path, out: Path | None = None) -> Path:
     """
     recording = Path(recording)
     target = recording.with_name(recording.stem + SUFFIX) if out is None else Path(out)
-    page = build_report(read(recording))
+    return write_page(target, build_report(read(recording)))
+
+
+def write_page(target: Path, page: str) -> Path:
+    """Write a page, whole or not at all, and return where.
+
+    Raises
+    ------
+    FileError
+        It cannot be written.
+    """
     half = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         half.touch(mode=0o600)  # for the operator's eyes, like the recording
@@ -73,7 +83,7 @@ def write_report(recording: Path, out: Path | None = None) -> Path:
 def build_report(recording: Recording) -> str:
     """Return the report of a recording as one HTML page."""
     page = Page(recording, learned(recording))
-    return _TEMPLATE.render(page=page)
+    return template("report.html.j2").render(page=page)
 
 
 def summary(recording: Recording) -> dict[str, Any]:
@@ -143,11 +153,16 @@ def _finalize(value: Any) -> Any:
     return readable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-_TEMPLATE = jinja2.Environment(
+_PAGES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     finalize=_finalize,
     trim_blocks=True,
     lstrip_blocks=True,
-).get_template("report.html.j2")
+)
+
+
+def template(name: str) -> jinja2.Template:
+    """Return the template of a page."""
+    return _PAGES.get_template(name)

@@ -33,6 +33,7 @@ from engine.units import RATE, VOLTAGE, described, mistake, number, quantity, sh
 
 __all__ = [
     "LslSettings",
+    "Plugin",
     "RecordSettings",
     "Room",
     "Screen",
@@ -112,6 +113,27 @@ def _folder(value: str) -> str:
             raise mistake(f"`..` is not allowed in a folder: {shown(value)}", "the whole path")
         if any(RESERVED.fullmatch(part) for part in kind.parts):
             raise mistake(f"{shown(value)} contains a name that Windows reserves", "another name")
+    return value
+
+
+def _package(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?", value):
+        raise mistake(f"{shown(value)} is no name of a package", "`neuroloop-example`")
+    return value
+
+
+def _version(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.+!_-]{0,60}", value):
+        raise mistake(f"{shown(value)} is no exact version", "`version: 0.1.0`, as installed")
+    return value
+
+
+def _once(value: tuple[Plugin, ...]) -> tuple[Plugin, ...]:
+    # `my_package`, `My.Package` and `my-package` are one package to an installer.
+    names = [re.sub(r"[-_.]+", "-", p.name).lower() for p in value]
+    twice = [p.name for i, p in enumerate(value) if names[i] in names[:i]]
+    if twice:
+        raise mistake(f"`{twice[0]}` is listed twice")
     return value
 
 
@@ -220,6 +242,13 @@ class RecordSettings(Strict):
         return Path(platformdirs.user_data_dir("neuroloop", appauthor=False)) / "sessions"
 
 
+class Plugin(Strict):
+    """A package from elsewhere that may be used here, in exactly this version."""
+
+    name: Annotated[Text, AfterValidator(_package)]
+    version: Annotated[Text, AfterValidator(_version)]
+
+
 class Room(Strict):
     """A whole room."""
 
@@ -238,6 +267,7 @@ class Room(Strict):
     record: RecordSettings = RecordSettings()
     markers: Names = ()
     publish: YesNo = True
+    plugins: Annotated[tuple[Plugin, ...], AfterValidator(_once)] = ()
     language: Literal["en"] = "en"
     reduced_motion: YesNo = False
 
@@ -245,8 +275,12 @@ class Room(Strict):
         "operator_screen",
         "calibration",
         "high_contrast",
-        "plugins",
     )
+
+    @property
+    def wanted_plugins(self) -> tuple[tuple[str, str], ...]:
+        """Name and version of every package listed, for `engine.plugins.load_plugins`."""
+        return tuple((p.name, p.version) for p in self.plugins)
 
 
 def _in(value: int, low: int, high: int) -> int:

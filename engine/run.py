@@ -14,8 +14,10 @@ import json
 import logging
 import os
 import platform
+import secrets
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -26,21 +28,28 @@ from threadpoolctl import threadpool_limits
 
 from engine import screening
 from engine.acquire import LslSource, MarkerSource, resolve
-from engine.assemble import Assembly, assemble, feature_units
+from engine.assemble import Assembly, MakeControl, assemble, feature_units
+from engine.blind import Blind
 from engine.clock import LslClock, now, wall
+from engine.controls import Asked, ControlPlan, control_plan, described
 from engine.course import course_path, is_course, read_course, write_course
-from engine.errors import InputError, RunError
-from engine.features import FEATURES
+from engine.errors import InputError, RunError, SafetyStop
 from engine.folder import check_client, check_folder, claim, free_gb, session_path
+from engine.forms import Filled, TerminalIO, add_form, ask, form_named
 from engine.frames import Event, Phase, StreamSpec
 from engine.lsl import configure_lsl
+from engine.plugins import Plugins, Registries, load_plugins, registries
 from engine.publish import Publisher
 from engine.record import Recorder
 from engine.room import Room, load_room
+from engine.sealedlog import SealedLog
 from engine.session import Outcome, Session, SessionSettings
+from engine.shaping import read_shift, shapes_sessions, shaping_path, write_shift
+from engine.studyrun import InStudy, join
 from engine.terminal import open_view
 from feedback.worker import Window, WindowSpec
 from protocols.load import Loaded, load
+from protocols.model import Protocol as Science
 from protocols.plan import expand
 
 __all__ = ["Ran", "RunOptions", "has_screen", "log_path", "record_folder", "run_session"]
@@ -77,6 +86,16 @@ class RunOptions:
         Answers to the screening questions.
     find_s : float
         How long to look for the stream.
+    age_years : float or None
+        Of the person, for norms.
+    clinician : bool
+        A clinician is in the room, and stays.
+    control : Asked or None
+        A control condition, openly; None is the real feedback.
+    study : StudyChoice or None
+        A participant of a study; what is presented is then assigned.
+    seed : int or None
+        Of everything that is drawn; from the system when left out.
     """
 
     protocol: str
@@ -89,6 +108,58 @@ class RunOptions:
     plain: bool = False
     screening_file: Path | None = None
     find_s: float = FIND_S
+    age_years: float | None = None
+    clinician: bool = False
+    control: Asked | None = None
+    study: StudyChoice | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StudyChoice:
+    """Which participant of which study.
+
+    Parameters
+    ----------
+    study : Path
+        The study file.
+    token : str
+    key, allocation : Path or None
+        The runtime key and the folder of the allocation, where they are not beside the study.
+    """
+
+    study: Path
+    token: str
+    key: Path | None = None
+    allocation: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """Everything that was decided before the session."""
+
+    room: Room
+    loaded: Loaded
+    plugins: Plugins
+    known: Registries
+    joined: InStudy | None
+    control: ControlPlan | None
+    plan: tuple[Phase, ...]
+    seed: int
+    shift: float
+    spec: StreamSpec
+    assembly: Assembly
+    screened: dict[str, Any] | None
+
+    @property
+    def protocol(self) -> Science:
+        """What is measured: the protocol, with what a control looks at."""
+        return self.loaded.protocol if self.control is None else self.control.protocol
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Of every feature."""
+        return feature_units(self.protocol, self.known.features)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +208,32 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
         Anything that is wrong before the session; its exit code tells what kind.
     """
     room = load_room(options.room)
-    loaded = load(options.protocol, FEATURES)
+    plugins = load_plugins(room.wanted_plugins)
+    known = registries(plugins)
+    joined = None
+    if options.study is not None:
+        choice = options.study
+        joined = join(choice.study, choice.token, key=choice.key, allocation=choice.allocation)
+    loaded = load(
+        options.protocol if joined is None else joined.loaded.protocol,
+        known.features,
+        pictures=known.pictures,
+        sounds=known.sounds,
+        rewards=known.rewards,
+        age_years=options.age_years,
+    )
+    if joined is not None:
+        joined.check_protocol(loaded.sha256)
     check_client(options.client)
     if options.short_s is not None and room.use == "clinical":
         raise InputError(
             "a shortened test session is refused in a clinical room",
             "use a room with `use: test`, or leave out --short",
         )
-    plan = expand(loaded.protocol, options.short_s)
+    _check_safety(loaded.protocol, room, options)
+    seed = secrets.randbits(32) if options.seed is None else options.seed
+    control = _control(options, room, joined, loaded.protocol, seed)
+    plan = expand(loaded.protocol, options.short_s, seed)
     headless = options.headless or (not room.person_screen.required and not has_screen())
     if not headless and not has_screen():
         raise InputError(
@@ -155,45 +244,68 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
     folder = record_folder(room, options.out)
     check_folder(folder)
     screened = _screen(options, room, folder, say)
+    expected = None if joined is None else _expectancy(joined, say)
     configure_lsl(room.lsl)
     say(f"Looking for the stream {room.stream.name or room.stream.source_id or 'of type EEG'} ...")
     spec = resolve(room.stream, options.find_s)
-    kept = course_path(folder, options.client, loaded.protocol)
+    difficulty = shaping_path(folder, options.client, loaded.protocol)
+    shift = read_shift(difficulty) if shapes_sessions(loaded.protocol) else 0.0
+    protocol = loaded.protocol if control is None else control.protocol
+    kept = course_path(folder, options.client, protocol)
     put_together = functools.partial(
         assemble,
         spec,
-        loaded.protocol,
+        protocol,
         plan,
         mains_hz=float(room.mains_hz),
         range_uv=room.stream.range_uv,
         dc_coupled=room.stream.dc_coupled,
+        kinds=known.features,
+        rewards=known.rewards,
+        control=_maker(control, known, shift),
+        shift=shift,
     )
     assembly = put_together()
     course: dict[str, Any] = {}
     here = (spec.rate_hz, float(room.mains_hz), assembly.montage)
-    if is_course(loaded.protocol):
-        course = read_course(kept, loaded.protocol, *here)
+    if is_course(protocol):
+        course = read_course(kept, protocol, *here)
         assembly = put_together(course=course)
+    faults = assembly.fold.bank.faults
+    if faults:
+        raise InputError(
+            f"The feature {faults[0][0]} of a package cannot be made: {faults[0][1]}.",
+            "Mend the package, or use another feature.",
+        )
     if free_gb(folder) < room.record.keep_free_gb:
         raise InputError(
             f"only {free_gb(folder):.1f} GB are free in {folder}",
             f"the room keeps {room.record.keep_free_gb:g} GB free: make space",
         )
     path = session_path(folder, options.client, loaded.protocol.name, wall())
+    prepared = _Prepared(
+        room, loaded, plugins, known, joined, control, plan, seed, shift, spec, assembly, screened
+    )
     with (
         claim(folder, spec.source_id or spec.name),
         threadpool_limits(limits=1),
         _interrupts() as interrupted,
     ):
-        outcome, frames = _conduct(
-            options, room, loaded, plan, spec, assembly, path, headless, screened, interrupted
-        )
+        if joined is not None:
+            joined.begin(options.client, path)
+        outcome, frames = _conduct(options, prepared, path, headless, interrupted)
     say(outcome.sentence)
     say(f"Recording: {path}")
+    if expected is not None:
+        add_form(path, expected)
     fitted = assembly.fold.fitted
     if fitted is not None and fitted.course and not course and not _is_test(options, room):
-        write_course(kept, loaded.protocol, fitted, path, *here)
+        write_course(kept, protocol, fitted, path, *here)
         say(f"Course:    {kept} (its filters are kept for this client's next sessions)")
+    if shapes_sessions(loaded.protocol) and outcome.exit_code == 0 and not _is_test(options, room):
+        write_shift(difficulty, assembly.decider.next_shift, path)
+        if joined is None or not joined.blinded:
+            say(f"Difficulty of the next session: {difficulty}")
     report: Path | None = None
     try:
         from engine.report import write_report  # matplotlib: seconds, and not while live
@@ -205,7 +317,92 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
         say(f"The report failed ({error}); make it again with: neuroloop report {path}")
     if frames is not None:
         say(f"Frames:    {frames}")
+    if joined is not None:
+        _guesses(joined, path, say)
     return Ran(outcome, path, report, frames)
+
+
+def _maker(control: ControlPlan | None, known: Registries, shift: float) -> MakeControl | None:
+    if control is None:
+        return None
+    return functools.partial(control.make, rewards=known.rewards, shift=shift)
+
+
+def _control(
+    options: RunOptions,
+    room: Room,
+    joined: InStudy | None,
+    protocol: Science,
+    seed: int,
+) -> ControlPlan | None:
+    """Return what is presented; None for the real feedback, openly."""
+    if joined is not None:
+        if options.control is not None:
+            raise InputError(
+                "In a study the condition is assigned, not chosen.", "Leave out --control."
+            )
+        return joined.plan(protocol, test=_is_test(options, room))
+    if options.control is None or options.control.kind == "real":
+        return None
+    if room.use == "clinical":
+        raise InputError(
+            "A control condition is refused in a clinical room: the person would train with "
+            "feedback that is not theirs.",
+            "Use a room with `use: research` or `use: test`.",
+        )
+    test = _is_test(options, room)
+    return control_plan(protocol, [options.control], seed=seed, test=test)
+
+
+def _check_safety(protocol: Science, room: Room, options: RunOptions) -> None:
+    """Refuse a room or a session that the protocol itself rules out.
+
+    Raises
+    ------
+    SafetyStop
+    """
+    safety = protocol.safety
+    if room.use not in safety.rooms:
+        raise SafetyStop(
+            f"{protocol.name} is not for {room.use} use (evidence {protocol.evidence.grade}); it "
+            f"runs in rooms for {' or '.join(safety.rooms)} use.",
+            "Choose another protocol, or a room of that use.",
+        )
+    if safety.clinician == "present" and not options.clinician and not _is_test(options, room):
+        raise SafetyStop(
+            f"{protocol.name} runs only with a clinician in the room.",
+            "Say that one is there, and stays: --clinician-present",
+        )
+
+
+def _expectancy(joined: InStudy, say: Callable[[str], None]) -> Filled | None:
+    """Ask what the person expects, where the study wants it before this session."""
+    study = joined.loaded.study
+    if not study.questions.due("expectancy", joined.session, study.sessions):
+        return None
+    if not _someone_there():
+        say("Not asked, because nobody is at the terminal: what the person expects. Later: "
+            "neuroloop ask expectancy RECORDING")  # fmt: skip
+        return None
+    return ask(TerminalIO(), form_named("expectancy"))
+
+
+def _guesses(joined: InStudy, path: Path, say: Callable[[str], None]) -> None:
+    """Ask person and operator which arm they guess, where the study wants it now."""
+    study = joined.loaded.study
+    if not study.questions.due("blinding", joined.session, study.sessions):
+        return
+    if not _someone_there():
+        say(f"Now ask person and operator for their guess: neuroloop ask blinding {path}")
+        return
+    try:
+        add_form(path, ask(TerminalIO(), form_named("blinding")))
+    except (InputError, EOFError, KeyboardInterrupt):
+        say(f"Not finished; later: neuroloop ask blinding {path}")
+
+
+def _someone_there() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _introduce(
@@ -221,6 +418,12 @@ def _introduce(
     say(f"Evidence {protocol.evidence.grade}: {protocol.evidence.summary.strip()}")
     for line in protocol.cautions:
         say(f"Note: {line}")
+    if protocol.safety.exclude:
+        say(f"Not for people with: {', '.join(protocol.safety.exclude)}.")
+    if protocol.evidence.refs:
+        say(f"Sources: {'; '.join(protocol.evidence.refs)}")
+    if options.control is not None:
+        say(f"CONTROL CONDITION: {described(options.control.kind)}.")
     if _is_test(options, room):
         say("TEST SESSION: shortened, or in a room for tests; not for training a person.")
     if not (room.use == "clinical" and options.screening_file is None):
@@ -258,17 +461,13 @@ def _screen(
 
 def _conduct(
     options: RunOptions,
-    room: Room,
-    loaded: Loaded,
-    plan: tuple[Phase, ...],
-    spec: StreamSpec,
-    assembly: Assembly,
+    prepared: _Prepared,
     path: Path,
     headless: bool,
-    screened: dict[str, Any] | None,
     interrupted: Callable[[], bool],
 ) -> tuple[Outcome, Path | None]:
-    protocol = loaded.protocol
+    p, room, spec, assembly = prepared, prepared.room, prepared.spec, prepared.assembly
+    protocol = p.protocol
     clock = LslClock()
     frames = path.with_suffix("").with_name(path.stem + "_frames") if headless else None
     window_spec = WindowSpec(
@@ -289,18 +488,33 @@ def _conduct(
         language=room.language,
         reduced_motion=room.reduced_motion,
         test_session=_is_test(options, room),
+        plugins=p.plugins.wanted,
     )
     view = open_view(plain=options.plain, clock=clock)
     source = LslSource(spec, room.stream, clock)
     markers = MarkerSource(room.markers, clock)
-    publisher = _publisher(room, spec, loaded) if room.publish else None
+    blinded = p.joined is not None and p.joined.blinded
+    publisher = _publisher(room, spec, {} if blinded else p.units) if room.publish else None
+    metrics = assembly.fold.gates.metric_names
+    rules = [r.feature for r in protocol.rules]
+    blind: Blind | None = None
+    fingerprint = ""
+    if p.joined is not None and blinded:
+        sealed = SealedLog(path.with_suffix(".sealed"), p.joined.allocation.public_key)
+        fingerprint = sealed.fingerprint
+        opening = {
+            "study": p.joined.header(),
+            "control": None if p.control is None else p.control.stored(),
+            "shift": p.shift,
+        }
+        blind = Blind(sealed, p.units, metrics, rules, spec.grid_hz, opening)
     recorder = Recorder(
         path,
-        _header(options, room, loaded, plan, spec, assembly, window_spec, screened),
+        _header(options, p, window_spec, fingerprint),
         spec,
-        features=feature_units(protocol),
-        metrics=assembly.fold.gates.metric_names,
-        rules=[r.feature for r in protocol.rules],
+        features=p.units,
+        metrics=metrics,
+        rules=rules,
         markers=room.markers,
         clock_offset=lambda: source.clock_offset_s,
         now=clock.now,
@@ -308,7 +522,7 @@ def _conduct(
     live = type(view).__name__ == "LiveView"
     settings = SessionSettings(
         protocol=protocol,
-        plan=plan,
+        plan=p.plan,
         spec=spec,
         client=options.client,
         use=room.use,
@@ -320,6 +534,7 @@ def _conduct(
         keep_free_gb=room.record.keep_free_gb,
         recording=path,
         counter=room.stream.counter,
+        units=p.units,
     )
     try:
         session = Session(
@@ -332,10 +547,11 @@ def _conduct(
             clock,
             publisher=publisher,
             markers=markers,
+            blind=blind,
             interrupted=interrupted,
         )
-        if screened is not None:
-            recorder.event(Event(now(), 0, "screening", screened))
+        if p.screened is not None:
+            recorder.event(Event(now(), 0, "screening", p.screened))
         if publisher is not None and publisher.problem:
             recorder.event(Event(now(), 0, "publish_failed", {"sentence": publisher.problem}))
         source.start()
@@ -346,43 +562,48 @@ def _conduct(
         markers.stop()
         if publisher is not None:
             publisher.close()
+        if blind is not None:
+            blind.close()
         recorder.close()
     if recorder.fault is not None:
         raise RunError(f"the recording {path} is incomplete: {recorder.fault}")
     return outcome, frames
 
 
-def _publisher(room: Room, spec: StreamSpec, loaded: Loaded) -> Publisher:
-    units = feature_units(loaded.protocol)
+def _publisher(room: Room, spec: StreamSpec, units: Mapping[str, str]) -> Publisher:
     publisher = Publisher(spec, list(units), room.lsl, list(units.values()))
     publisher.start()
     return publisher
 
 
 def _header(
-    options: RunOptions,
-    room: Room,
-    loaded: Loaded,
-    plan: tuple[Phase, ...],
-    spec: StreamSpec,
-    assembly: Assembly,
-    window: WindowSpec,
-    screened: dict[str, Any] | None,
+    options: RunOptions, p: _Prepared, window: WindowSpec, fingerprint: str
 ) -> dict[str, Any]:
     names = ("numpy", "scipy", "mne", "mne-lsl", "pylsl", "pydantic", "ruamel.yaml")
+    room, loaded, spec, assembly = p.room, p.loaded, p.spec, p.assembly
+    blinded = p.joined is not None and p.joined.blinded
     return {
         "neuroloop": importlib.metadata.version("neuroloop"),
         "versions": {n: importlib.metadata.version(n) for n in names},
+        "plugins": p.plugins.header(),
         "client": options.client,
         "use": room.use,
         "test_session": _is_test(options, room),
         "short_s": options.short_s,
         "room": (resolved := room.model_dump(mode="json")),
         "room_sha256": hashlib.sha256(json.dumps(resolved, sort_keys=True).encode()).hexdigest(),
-        "protocol": loaded.protocol.model_dump(mode="json"),
+        "protocol": p.protocol.model_dump(mode="json"),
         "protocol_sha256": loaded.sha256,
         "protocol_text": loaded.text,
-        "plan": plan,
+        "protocol_format": loaded.written_format,
+        "extends": [Path(s.file).name for s in loaded.extends],
+        "study": None if p.joined is None else p.joined.header(),
+        "blinded": blinded,
+        "sealed_log": fingerprint,
+        "control": None if p.control is None or blinded else p.control.stored(),
+        "shift": 0.0 if blinded else p.shift,
+        "age_years": options.age_years,
+        "plan": p.plan,
         "montage": {
             "reference": assembly.montage.reference,
             "sites": assembly.montage.site_names,
@@ -391,7 +612,7 @@ def _header(
         },
         "delay_s": assembly.delay_s,
         "level_feature": assembly.level_feature,
-        "feature_units": feature_units(loaded.protocol),
+        "feature_units": p.units,
         "mains_hz": float(room.mains_hz),
         "range_uv": room.stream.range_uv,
         "dc_coupled": room.stream.dc_coupled,
@@ -399,7 +620,7 @@ def _header(
         "course": assembly.fold.settings.course,
         "grid_hz": spec.grid_hz,
         "hop": spec.hop,
-        "seeds": {},
+        "seeds": {"session": p.seed},
         "machine": {"system": platform.platform(), "python": platform.python_version()},
         "window": {
             "picture": window.picture,
@@ -408,7 +629,8 @@ def _header(
             "headless": window.headless,
         },
         "statement": screening.STATEMENT,
-        "screened": screened is not None,
+        "clinician_present": options.clinician,
+        "screened": p.screened is not None,
     }
 
 

@@ -11,6 +11,7 @@ __all__ = ["Cues", "show_for"]
 
 _HOLD_TEXT = "One moment, please."
 _PAUSE_TEXT = "We are pausing."
+_READY_TEXT = "Press the space bar when you are ready."
 
 
 @dataclass
@@ -37,6 +38,10 @@ class Cues:
             self._play("rest")
         elif kind.terminal or (before in measured and kind is PhaseKind.READY):
             self._play("end")
+
+    def wake(self) -> None:
+        """Play the soft tone for somebody who may be falling asleep."""
+        self._play("wake")
 
     def end(self) -> None:
         """Note an end that no decision carries, so that closed eyes may open."""
@@ -111,12 +116,16 @@ def show_for(
             following = plan[phase.index + 1] if phase.index + 1 < len(plan) else phase
             heading = _HEADING.get(following.kind, "")
             screen = "countdown" if (remaining or 0.0) <= 3.0 else "instruction"
+            if phase.waits_s:
+                screen, remaining = "instruction", None
+                text = f"{text} {_READY_TEXT}" if text else _READY_TEXT
         elif kind is PhaseKind.TRAIN:
-            screen, text = "feedback", ""
+            screen, text = "feedback", decision.say
             level = decision.level
             gated = decision.level is None
         elif kind is PhaseKind.TRANSFER:
             screen = "transfer"
+            text = decision.say or text
         else:
             screen = "rest"
             heading = _HEADING.get(kind, "Rest")

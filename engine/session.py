@@ -23,7 +23,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -31,9 +30,9 @@ import numpy as np
 from engine.acquire import Back, Changed, Item, Lost, Marker, MarkerSource
 from engine.assemble import Assembly
 from engine.badchannels import BadChannelWatch
+from engine.blind import Blind, masked_status
 from engine.clock import Clock, wall
 from engine.errors import InputError, RunError, StreamError
-from engine.features import FEATURES
 from engine.folder import free_gb
 from engine.frames import (
     Chunk,
@@ -56,6 +55,8 @@ from engine.pipeline import Point
 from engine.publish import Publisher
 from engine.quality import ElectrodeQuality, assess
 from engine.record import Recorder
+from engine.sayings import GATE_WORDS, RESUMED, phase_name
+from engine.sayings import sentence as sentence_of
 from engine.screens import Cues, show_for
 from engine.status import Electrode, Status
 from engine.terminal import Order, View
@@ -154,6 +155,8 @@ class SessionSettings:
         For the view.
     counter : str or None
         Name of the sample-counter column.
+    units : mapping of str to str
+        Of the features.
     """
 
     protocol: Science
@@ -169,6 +172,7 @@ class SessionSettings:
     keep_free_gb: float
     recording: Path
     counter: str | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +222,8 @@ class Session:
     clock : Clock
     publisher : Publisher or None
     markers : MarkerSource or None
+    blind : Blind or None
+        Parts what may be seen from what is sealed.
     interrupted : callable
         Whether Ctrl-C or a signal asked for the end.
     wall_s : callable
@@ -236,6 +242,7 @@ class Session:
         *,
         publisher: Publisher | None = None,
         markers: MarkerSource | None = None,
+        blind: Blind | None = None,
         interrupted: Callable[[], bool] = lambda: False,
         wall_s: Callable[[], float] = lambda: wall().timestamp(),
     ) -> None:
@@ -249,6 +256,7 @@ class Session:
         self.clock = clock
         self.publisher = publisher
         self.markers = markers
+        self.blind = blind
         self._interrupted = interrupted
         self._wall_s = wall_s
         self._make_window = make_window
@@ -465,11 +473,15 @@ class Session:
 
     def _take(self, point: Point) -> None:
         """Record and publish one grid point."""
+        if any(e.kind == "drowsy" for e in point.events):
+            self._cues.wake()
+        if self.blind is not None:
+            point = self.blind.take(point)
         frame, decision = point.frame, point.decision
         self.recorder.feature(frame)
         self.recorder.decision(decision)
         for event in point.events:
-            self._keep(event)
+            self._note(event)
         if self._end is not None:  # only the recording goes on
             return
         self._cues.see(decision)
@@ -509,15 +521,21 @@ class Session:
         self._keep(Event(self.clock.now(), self.fold.next_grid, kind, data))
 
     def _keep(self, event: Event) -> None:
+        """Record, publish and tell an event of the session's own."""
+        seen = event if self.blind is None else self.blind.event(event)
+        if seen is not None:
+            self._note(seen)
+
+    def _note(self, event: Event) -> None:
         self.recorder.event(event)
         if self.publisher is not None:
             self.publisher.marker(event)
         if event.kind == "failed":
             self._baseline_failed = str(event.data.get("sentence", ""))
         elif self._end is None:
-            sentence = _sentence(event)
-            if sentence:
-                self._say(sentence)
+            said = sentence_of(event)
+            if said:
+                self._say(said)
 
     def _say(self, text: str) -> None:
         minutes, seconds = divmod(int(self.clock.now() - self._t0), 60)
@@ -566,7 +584,7 @@ class Session:
         if changed:
             self._say(f"Held: {sentence}")
         else:
-            sentence = _RESUMED[cause]
+            sentence = RESUMED[cause]
             others = any(s.on for s in self._holds.values()) or "paused" in self.decider.held
             self._say(sentence if others else f"Resumed: {sentence}")
         self._hold(cause, changed, sentence)
@@ -646,6 +664,8 @@ class Session:
                     self._fail("There is no sound device, and the room requires sound.")
             elif isinstance(message, Key) and message.name == "stop":
                 self._stop("The person pressed the stop key.")
+            elif isinstance(message, Key) and self._waits_for_go():
+                self._command("go", text="person")
             elif isinstance(message, Fault):
                 self._event("window_fault", {"text": message.text, "fatal": message.fatal})
                 if message.fatal:
@@ -687,8 +707,16 @@ class Session:
         elif order.kind == "volume":
             self._gain = min(1.0, max(0.0, order.value))
             self._command("volume", value=self._gain)
+        elif order.kind == "threshold" and self.blind is not None:
+            self._say("Refused: thresholds are not set by hand in a blinded session.")
         elif order.kind != "quit":
             self._command(order.kind, target=order.target, value=order.value, text=order.text)
+
+    def _waits_for_go(self) -> bool:
+        """Return whether a block waits for the person or the operator to say go."""
+        phase = self.decider.phase
+        ready = self._state() is PhaseKind.READY and not self._held()
+        return ready and phase is not None and phase.waits_s > 0.0
 
     def _stop(self, reason: str) -> None:
         if self._stop_asked_t is None and self._end is None:
@@ -870,8 +898,8 @@ class Session:
     def _update_view(self, now: float) -> None:
         d, s = self._decision, self.settings
         phase = self.decider.phase
-        reward = s.protocol.reward
-        at = list(s.protocol.features).index(reward.feature)
+        trained = s.protocol.trained
+        at = list(s.protocol.features).index(trained)
         value = None
         if self._frame is not None and self._frame.trusted[at]:
             value = float(self._frame.values[at])
@@ -889,7 +917,7 @@ class Session:
             client=s.client,
             state=kind,
             test_session=s.short,
-            phase_name=_phase_name(phase) if phase is not None else "Signal check",
+            phase_name=phase_name(phase) if phase is not None else "Signal check",
             phase_s=self.decider.phase_s,
             phase_lasts_s=phase.lasts_s if phase is not None else s.check_s,
             session_s=self._progress() * self._total_s,
@@ -903,8 +931,8 @@ class Session:
             transport_ms_p95=_quantile(delays, 0.95),
             estimator_delay_ms=1e3 * self.assembly.level_delay_s,
             electrodes=self._lights(),
-            feature_name=reward.feature,
-            feature_unit=self._unit(reward.feature),
+            feature_name=trained,
+            feature_unit=self._unit(trained),
             feature_value=value,
             threshold=threshold,
             history=tuple(self.seen.history),
@@ -922,15 +950,18 @@ class Session:
             recording_path=str(s.recording),
             disk_free_gb=self._free,
             messages=tuple(self.seen.messages),
-            direction=reward.direction,
+            direction="above" if s.protocol.reward is None else s.protocol.reward.direction,
             paused="paused" in held,
+            waits=self._waits_for_go(),
+            question=self.decider.question,
         )
+        if self.blind is not None:
+            status = masked_status(status)
         with self._at_view():
             self.view.update(status)
 
     def _unit(self, feature: str) -> str:
-        kind = self.settings.protocol.features[feature].kind
-        return FEATURES[kind].unit
+        return self.settings.units.get(feature, "1")
 
     def _lights(self) -> tuple[Electrode, ...]:
         """Return needed electrodes first, the rest only when something is wrong with them."""
@@ -958,12 +989,12 @@ class Session:
                 return "Paused. Press p to go on."
             suspender = self._holds.get(cause)
             if suspender is not None and suspender.recovering:
-                return f"{_RESUMED[cause]} Going on in a moment."
+                return f"{RESUMED[cause]} Going on in a moment."
             if suspender is not None:
                 return suspender.sentence
         d, f = self._decision, self._frame
         if d is not None and f is not None and f.gate and not d.kind.terminal:
-            return "Gated: " + ", ".join(_GATE_WORDS.get(c, c) for c in f.gate.causes) + "."
+            return "Gated: " + ", ".join(GATE_WORDS.get(c, c) for c in f.gate.causes) + "."
         return ""
 
     # ------------------------------------------------------------ the end
@@ -1065,102 +1096,11 @@ def _thread_errors(found: deque[tuple[str, BaseException]]) -> Iterator[None]:
         threading.excepthook = before
 
 
-_RESUMED: Mapping[str, str] = MappingProxyType(
-    {
-        "changed": "The agreed stream is back.",
-        "stale": "Samples arrive again.",
-        "transport": "Samples arrive in time again.",
-        "window": "The person's window is back.",
-        "rate": "The sampling rate is right again.",
-    }
-)
-_GATE_WORDS = {
-    "amplitude": "large amplitude",
-    "blink": "a blink",
-    "muscle": "muscle tension",
-    "saccade": "an eye movement",
-    "motion": "a head movement",
-    "step": "a jump in the signal",
-    "flat": "a flat electrode",
-    "rail": "an electrode at the amplifier's limit",
-    "nan": "missing numbers",
-    "gap": "missing samples",
-    "warmup": "filters are settling",
-    "marked": "an electrode marked bad",
-}
-
-
-def _phase_name(phase: Phase) -> str:
-    words = {
-        PhaseKind.READY: "Get ready",
-        PhaseKind.BASELINE: "Baseline",
-        PhaseKind.PREPARING: "Preparing",
-        PhaseKind.TRAIN: "Training",
-        PhaseKind.REST: "Rest",
-        PhaseKind.TRANSFER: "Transfer (no feedback)",
-        PhaseKind.POST: "Rest afterwards",
-        PhaseKind.DONE: "Done",
-    }
-    name = words.get(phase.kind, phase.kind.name.lower())
-    number = f" {phase.block}" if phase.kind is PhaseKind.TRAIN else ""
-    return f"{name}{number}"
-
-
 def _quantile(ordered: Sequence[float], q: float) -> float | None:
     if not ordered:
         return None
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
-def _sentence(event: Event) -> str:
-    """Return what the operator reads about an event; nothing for those shown elsewhere."""
-    data = event.data
-    if event.kind in ("refused", "lost", "marker_lost"):
-        return str(data.get("sentence", ""))
-    if event.kind in ("advice", "window_fault"):
-        return str(data.get("text", ""))
-    if event.kind == "changed":
-        return "The stream came back different: " + "; ".join(data.get("differences", ()))
-    if event.kind == "back":
-        return f"The stream is back after {data.get('gap_s', 0):.1f} s."
-    if event.kind == "chunk":
-        ms = 1e3 * data.get("chunk_s", 0.0)
-        return f"The amplifier sends packets of {ms:.0f} ms: feedback is late."
-    if event.kind == "rate":
-        return _rate_sentence(data)
-    if event.kind == "clock":
-        return f"The amplifier's clock was set by {data.get('jump_s', 0):+.1f} s."
-    if event.kind == "counter":
-        return "The amplifier's sample counter broke off; the time stamps tell of gaps instead."
-    if event.kind == "disk":
-        return f"Only {data.get('free_gb', 0):.1f} GB are left on the disk: make space soon."
-    if event.kind == "window_restart":
-        return "The person's window is opened again."
-    if event.kind == "quality_override":
-        return f"Started all the same. {data.get('electrodes')}"
-    if event.kind == "hold" and data.get("cause") == "paused":
-        return "Paused." if data.get("on") else "The pause is over."
-    if event.kind == "baseline_repeat":
-        return f"Baseline again: only {data.get('clean_s', 0):.0f} s were clean."
-    if event.kind == "threshold_change":
-        new = data.get("new", math.nan)
-        return f"Threshold of {data.get('feature')} is now {new:.3g}: {data.get('reason')}"
-    if event.kind == "note":
-        return f"Note: {data.get('text')}"
-    if event.kind == "mark_bad":
-        return f"{data.get('channel')} is marked bad."
-    if event.kind == "gap":
-        return f"{data.get('gap_s', 0):.2f} s of samples are missing."
-    if event.kind == "block_invalid":
-        return "More than half of this block was gated: it is marked invalid."
-    return ""
-
-
 def _without_numbers(sentence: str) -> str:
     return re.sub(r"[\d.,]+", "", sentence)
-
-
-def _rate_sentence(data: Mapping[str, object]) -> str:
-    if data.get("verdict") != "warn":  # "error" is a hold, with a sentence of its own
-        return ""
-    return f"The stream says {data['nominal_hz']:g} Hz but sends {data['measured_hz']:.2f} Hz."

@@ -22,6 +22,8 @@ from engine.clock import now
 from engine.errors import InputError, NeuroloopError, RunError
 from engine.faultscript import load_faults
 from engine.frames import StreamSpec
+from engine.hear import FeedbackSource
+from engine.learner import RHYTHMS, TRAITS, Learner, trait_named
 from engine.lsl import configure_lsl, load_pylsl
 from engine.outlet import Outlet, wait_until
 from engine.person import MAX_RATE_HZ, MIN_RATE_HZ, SITES, Person, columns
@@ -69,6 +71,11 @@ class SimulatorOptions:
     blinks, jaw : bool
         Whether these artefacts happen by themselves.
     mains_hz : float
+    person : str
+        One of `engine.learner.TRAITS`: how the person answers to the feedback of the session that
+        receives this stream, as far as it is published; empty for one who sees none.
+    rhythm : {"alpha", "smr", "theta", "beta"}
+        Which rhythm such a person has in hand; gains of it in a fault script have no effect.
     network : Network
         Ignored where the environment variable LSLAPICFG names a configuration.
     """
@@ -83,6 +90,8 @@ class SimulatorOptions:
     blinks: bool = True
     jaw: bool = True
     mains_hz: float = 50.0
+    person: str = ""
+    rhythm: str = "smr"
     network: Network = field(default_factory=Network)
 
     def arguments(self) -> list[str]:
@@ -98,6 +107,8 @@ class SimulatorOptions:
             line.append("--no-blinks")
         if not self.jaw:
             line.append("--no-jaw")
+        if self.person:
+            line += [f"--person={self.person}", f"--rhythm={self.rhythm}"]
         return line + network_arguments(self.network)
 
 
@@ -137,7 +148,7 @@ def simulate(
     Raises
     ------
     InputError
-        The rate or the fault script cannot be used.
+        The rate, the fault script or the person cannot be used.
     RunError
         LSL cannot be loaded.
     """
@@ -150,6 +161,9 @@ def simulate(
         jaw=options.jaw,
         mains_hz=options.mains_hz,
     )
+    mind: Learner | None = None
+    if options.person:
+        mind = Learner(trait_named(options.person), options.rhythm, options.seed)
     spec = StreamSpec(
         name=options.name,
         stype="EEG",
@@ -163,9 +177,16 @@ def simulate(
     load_pylsl()
     configure_lsl(options.network)
     outlets = {False: Outlet(spec, MODEL)}  # the twin under True
+    screen = FeedbackSource(options.source_id)
+    if mind is not None:
+        screen.start()
     ready()
     start_s = now()  # opening took its time; the person begins now
     while True:
+        if mind is not None:
+            for t_s, seen in screen.take():
+                mind.see(t_s, seen)
+            mind.step(amplifier.person, now())
         step = amplifier.step()
         if options.seconds is not None and step.due_s > options.seconds + 1e-9:
             break
@@ -181,6 +202,7 @@ def simulate(
                     for outlet in outlets.values():
                         outlet.push(action.samples, start_s + action.stamp_s)
     stop.wait(LINGER_S)
+    screen.stop()
     for outlet in outlets.values():
         outlet.close()
 
@@ -346,6 +368,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-blinks", action="store_true")
     parser.add_argument("--no-jaw", action="store_true", help="no jaw clenches")
     parser.add_argument("--mains", type=float, default=50.0, help="Hz (default 50)")
+    parser.add_argument("--person", choices=TRAITS, default="", help="how it answers to feedback")
+    parser.add_argument("--rhythm", choices=RHYTHMS, default=usual.rhythm, help="what it trains")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     add_network_arguments(parser)
     given = parser.parse_args(arguments)
@@ -360,6 +384,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         blinks=not given.no_blinks,
         jaw=not given.no_jaw,
         mains_hz=given.mains,
+        person=given.person,
+        rhythm=given.rhythm,
         network=network_of(given),
     )
     stop = threading.Event()

@@ -6,6 +6,9 @@ filtered samples of a DC-coupled amplifier (after the feedback of slow potential
 along). Negative is more activated. Unit µV; scale linear; delay half the window, 0.25 s. An offset
 of the electrode cancels; a drift of a µV/s leaves ``1.25 a`` (half of both lengths).
 
+Training by trials (`slow_voltage`) takes the first term alone: the reference is then a stretch of
+the trial itself, and whoever runs the trial subtracts it.
+
 A step within the 2.5 s would be read as a potential: where the conditioning found one (`resets`),
 a site starts anew and is unknown until 2.5 s lie behind it. Blinks and muscle do not reset
 anything: the caller gates them, and `span_s` says how far back a value reaches.
@@ -36,8 +39,10 @@ class SlowPotential:
         Sampling rate.
     hop : int
         Samples between two grid points.
-    window_s, reference_s : float
-        Lengths of the window and of the reference before it, rounded to whole hops.
+    window_s : float
+        Length of the window, rounded to whole hops.
+    reference_s : float or None
+        That of the reference before it; None subtracts nothing.
     n_sites : int
         Columns.
 
@@ -61,17 +66,17 @@ class SlowPotential:
         rate_hz: float,
         hop: int,
         window_s: float = WINDOW_S,
-        reference_s: float = REFERENCE_S,
+        reference_s: float | None = REFERENCE_S,
         *,
         n_sites: int,
     ) -> None:
         self.hop = hop
         self._window = round(window_s * rate_hz / hop)
-        self._reference = round(reference_s * rate_hz / hop)
-        if min(self._window, self._reference) < 1:
+        self._reference = 0 if reference_s is None else round(reference_s * rate_hz / hop)
+        if self._window < 1 or (reference_s is not None and self._reference < 1):
             raise ValueError(
                 f"window and reference need at least one hop of {hop / rate_hz:g} s, "
-                f"got {window_s:g} s and {reference_s:g} s"
+                f"got {window_s:g} s and {reference_s} s"
             )
         self._blocks = self._window + self._reference
         self.window_s = self._window * hop / rate_hz
@@ -165,8 +170,10 @@ class SlowPotential:
 
     def _values(self) -> Float:
         middle = self._next + self._reference
-        before = np.add.reduce(self._sums[self._next : middle], axis=0)
         now = np.add.reduce(self._sums[middle : self._next + self._blocks], axis=0)
-        value: Float = now / (self._window * self.hop) - before / (self._reference * self.hop)
+        value: Float = now / (self._window * self.hop)
+        if self._reference:
+            before = np.add.reduce(self._sums[self._next : middle], axis=0)
+            value = value - before / (self._reference * self.hop)
         value[~((self._known >= self._blocks) & np.isfinite(value))] = np.nan
         return value

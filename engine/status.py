@@ -61,7 +61,9 @@ class Status:
     `reward_rate_alone` is the share (0..1) of clean time in this block in which the reward
     condition holds by itself, `joint_rate` the share in which every condition holds;
     `direction` is the side of the threshold that is rewarded; `paused` says whether the
-    operator's own pause is in force (None: the view keeps count itself).
+    operator's own pause is in force (None: the view keeps count itself). `blinded` says that
+    features, thresholds and rates are withheld; `waits` that a block begins when somebody says so;
+    `question` waits for the person's answer.
     """
 
     title: str
@@ -104,6 +106,9 @@ class Status:
     messages: tuple[str, ...] = ()
     direction: Literal["above", "below"] = "above"
     paused: bool | None = None
+    blinded: bool = False
+    waits: bool = False  # a block that the person or the operator begins
+    question: str = ""  # put to the person after a block
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ __all__ = [
     "NOMINAL_IAF_HZ",
     "POWER",
     "RATE",
+    "SD",
     "SHARE",
     "TIME",
     "VOLTAGE",
@@ -83,8 +84,9 @@ SHARE = Kind("a share", "%", {"%": (1, 100)}, ("65 %",))
 VOLTAGE = Kind("a voltage", "uV", {"uV": (1, 1), "mV": (1000, 1)}, ("75 uV",))
 POWER = Kind("a power", "uV2", {"uV2": (1, 1)}, ("12 uV2",))
 MAD = Kind("a multiple of the median absolute deviation", "mad", {"mad": (1, 1)}, ("-1 mad",))
+SD = Kind("a multiple of the standard deviation", "sd", {"sd": (1, 1)}, ("0.5 sd",))
 ACCELERATION = Kind("an acceleration", "g", {"g": (1, 1), "mg": (1, 1000)}, ("0.1 g",))
-ALL = (TIME, RATE, SHARE, VOLTAGE, POWER, MAD, ACCELERATION)
+ALL = (TIME, RATE, SHARE, VOLTAGE, POWER, MAD, SD, ACCELERATION)
 
 _NUMBER = r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})(?:[eE][+-]?\d{1,2})?"
 _ONE = re.compile(rf"({_NUMBER})\s*([^\d\s.+-][^\s]*)?")
@@ -245,7 +247,11 @@ def _read_band(value: object) -> tuple[float, float]:
     if not high_unit:
         raise mistake(f"{shown(value)} has no unit; a band needs one", _BAND_ALLOWED)
     for unit in (low_unit or high_unit, high_unit):
-        measured(f"1 {unit}", (BAND,))
+        try:
+            measured(f"1 {unit}", (BAND,))
+        except PydanticCustomError as error:
+            what = (error.context or {})["what"].replace(f"`1 {unit}`", shown(value))
+            raise mistake(what, _BAND_ALLOWED) from None
     return _ordered(float(low_text), float(high_text), str(value))
 
 

@@ -8,12 +8,23 @@ the person's window.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-__all__ = ["CUES", "PICTURES", "SCREENS", "SOUNDS", "PictureKind", "SoundKind", "resolve"]
+from engine import entrypoints
+
+__all__ = [
+    "CUES",
+    "PICTURES",
+    "SCREENS",
+    "SOUNDS",
+    "PictureKind",
+    "SoundKind",
+    "resolve",
+    "with_plugins",
+]
 
 SCREENS = (
     "welcome",
@@ -28,7 +39,7 @@ SCREENS = (
 )
 """Screens the engine may ask for (`Show.screen`)."""
 
-CUES = ("start", "end", "rest", "baseline", "test")
+CUES = ("start", "end", "rest", "baseline", "test", "wake")
 """Short tones that mark the parts of a session, for closed eyes."""
 
 
@@ -45,7 +56,8 @@ class PictureKind:
     mapping : str
         What moves with the level: the picture's one continuous mapping.
     factory : str
-        ``module:class`` of the drawing code.
+        ``module:class`` of the drawing code, a `feedback.pictures.Picture` made from the
+        `feedback.pictures.Stage`. Only the person's window imports it.
     """
 
     name: str
@@ -67,7 +79,8 @@ class SoundKind:
     doc : str
         One sentence for people.
     factory : str
-        ``module:function`` of the synthesis.
+        ``module:function`` of the synthesis: from the rate in Hz to samples of shape ``(n, 2)``,
+        or for a continuous sound to two loops of such samples, the warm one and the bright one.
     """
 
     name: str
@@ -121,6 +134,21 @@ SOUNDS: Mapping[str, SoundKind] = MappingProxyType(
         )
     }
 )
+
+
+def with_plugins(
+    wanted: Sequence[entrypoints.Wanted],
+) -> tuple[Mapping[str, PictureKind], Mapping[str, SoundKind]]:
+    """Return all pictures and sounds: those built in, and those of the packages listed.
+
+    Raises
+    ------
+    InputError
+        A package is not usable, see `engine.entrypoints.offered`.
+    """
+    pictures = entrypoints.offered(wanted, entrypoints.PICTURES, PictureKind, PICTURES)
+    sounds = entrypoints.offered(wanted, entrypoints.SOUNDS, SoundKind, SOUNDS)
+    return MappingProxyType({**PICTURES, **pictures}), MappingProxyType({**SOUNDS, **sounds})
 
 
 def resolve(factory: str) -> Any:

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.errors import InputError
 from engine.frames import Float
 from feedback.guard import SoundGuard
-from feedback.registry import SOUNDS, resolve
+from feedback.registry import SOUNDS, SoundKind, resolve
 
 __all__ = ["BLOCK", "RATE_HZ", "Speaker", "Synth", "ambience", "chime", "cue_tones"]
 
@@ -37,6 +38,7 @@ BLOCK = 2048
 AMBIENCE_PEAK = 0.55
 CHIME_PEAK = 0.55
 CUE_PEAK = 0.40
+LONGEST_S = 10.0  # of a reward's sound; of a loop, six times as much
 
 
 def _swell(n: int, rise: int, fall: int) -> Float:
@@ -78,8 +80,8 @@ def chime(rate_hz: int = RATE_HZ) -> Float32:
 def cue_tones(rate_hz: int = RATE_HZ) -> Mapping[str, Float32]:
     """Return the tones that mark parts of a session, each shape ``(n, 2)``.
 
-    A beginning rises, an end falls, rest is one low tone, a baseline one middle tone, and the
-    sound test is three rising tones.
+    A beginning rises, an end falls, rest is one low tone, a baseline one middle tone, the sound
+    test is three rising tones, and who falls asleep hears two soft low ones.
     """
     melodies: dict[str, tuple[float, ...]] = {
         "start": (392.0, 523.25),
@@ -87,6 +89,7 @@ def cue_tones(rate_hz: int = RATE_HZ) -> Mapping[str, Float32]:
         "rest": (293.66,),
         "baseline": (440.0,),
         "test": (392.0, 440.0, 523.25),
+        "wake": (261.63, 293.66),
     }
     cues: dict[str, Float32] = {}
     for name, notes in melodies.items():
@@ -144,6 +147,46 @@ def ambience(rate_hz: int = RATE_HZ) -> tuple[Float32, Float32]:
     return (warm * scale).astype(np.float32), (bright * scale).astype(np.float32)
 
 
+def _made(sounds: Mapping[str, SoundKind], name: str, rate_hz: int) -> tuple[Float32, ...]:
+    """Return the samples of a sound: one wave for a reward, two loops for a continuous sound.
+
+    Raises
+    ------
+    InputError
+        A sound of a plugin is not known, fails, or is none.
+    """
+    kind = sounds.get(name)
+    if kind is None:
+        raise InputError(f"There is no sound `{name}`.", f"Choose one of {', '.join(sounds)}.")
+    if SOUNDS.get(name) is kind:
+        own: Any = resolve(kind.factory)(rate_hz)
+        return own if kind.role == "continuous" else (own,)
+    fix = "See docs/plugins.md, or write to the author of the package."
+    try:
+        made: Any = resolve(kind.factory)(rate_hz)
+        waves = tuple(made) if kind.role == "continuous" else (made,)
+        arrays = [np.array(w, dtype=float) for w in waves]
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"The sound `{name}` cannot be made ({type(error).__name__}: {error}).", fix
+        ) from error
+    longest = LONGEST_S * (6 if kind.role == "continuous" else 1) * rate_hz
+    right = len(arrays) == (2 if kind.role == "continuous" else 1) and all(
+        a.ndim == 2 and a.shape[1] == 2 and 1 <= len(a) <= longest and np.isfinite(a).all()
+        for a in arrays
+    )
+    if not right or len({len(a) for a in arrays}) > 1 or not all(a.any() for a in arrays):
+        shapes = " and ".join(str(a.shape) for a in arrays)
+        raise InputError(
+            f"The sound `{name}` gives samples of shape {shapes}, which cannot be played.", fix
+        )
+    # No louder than what is built in; how loud that is at the ear is the guard's matter.
+    peak = max(float(np.abs(sum(arrays)).max()), *(float(np.abs(a).max()) for a in arrays))
+    most = AMBIENCE_PEAK if kind.role == "continuous" else CHIME_PEAK
+    scale = min(1.0, most / peak)
+    return tuple((a * scale).astype(np.float32) for a in arrays)
+
+
 class Synth:
     """Everything the person hears, as blocks of samples.
 
@@ -157,6 +200,13 @@ class Synth:
         Whether cue tones are played.
     guard : SoundGuard
         Comes last.
+    sounds : mapping of str to SoundKind
+        Where the names are looked up.
+
+    Raises
+    ------
+    InputError
+        A sound of a plugin cannot be made.
     """
 
     def __init__(
@@ -166,6 +216,7 @@ class Synth:
         cues: bool,
         guard: SoundGuard,
         rate_hz: int = RATE_HZ,
+        sounds: Mapping[str, SoundKind] = SOUNDS,
     ) -> None:
         self.guard = guard
         self.rate_hz = rate_hz
@@ -174,14 +225,15 @@ class Synth:
         self.volume = 1.0  # the operator's, 0..1
         self.bits = 0  # of the guard since last cleared
         self._reward: Float32 | None = (
-            resolve(SOUNDS[on_reward].factory)(rate_hz) if on_reward else None
+            _made(sounds, on_reward, rate_hz)[0] if on_reward is not None else None
         )
         self._cues: Mapping[str, Float32] = cue_tones(rate_hz) if cues else {}
         self._voices: list[tuple[Float32, int]] = []
         self._lock = threading.Lock()
-        self._layers: tuple[Float32, Float32] | None = (
-            resolve(SOUNDS[continuous].factory)(rate_hz) if continuous else None
-        )
+        self._layers: tuple[Float32, Float32] | None = None
+        if continuous is not None:
+            warm, bright = _made(sounds, continuous, rate_hz)
+            self._layers = (warm, bright)
         self._at = 0
         self._gains = (0.0, 0.0)
         self._fade = 0.0

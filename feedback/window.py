@@ -27,9 +27,12 @@ import numpy as np
 import pygame
 
 from engine.clock import Clock, LslClock
+from engine.errors import InputError
 from engine.frames import Presented, Show
+from feedback.foreign import ForeignPicture
 from feedback.guard import COLS, ROWS, FlashGuard, SoundGuard, Verdict, cap_gain
 from feedback.pictures import Screens, Stage
+from feedback.registry import PICTURES, SOUNDS, resolve, with_plugins
 from feedback.sound import Speaker, Synth
 from feedback.worker import Alive, Beat, Close, Fault, Key, Port, Ready, WindowSpec
 
@@ -246,15 +249,22 @@ class WindowLoop:
         self._bits = 0  # of the guard since the last Presented row
         self._reward_shown = False
         self._next_frame = math.inf
+        self._pictures, self._sounds = PICTURES, SOUNDS
+        self._foreign: ForeignPicture | None = None
 
     # ------------------------------------------------------------ opening and closing
 
     def open(self) -> bool:
         """Open screen and sound and say `Ready`; False when the room's demands cannot be met."""
         try:
+            if self.spec.plugins:
+                self._pictures, self._sounds = with_plugins(self.spec.plugins)
             pygame.display.init()
             pygame.font.init()
             self._open_screen()
+        except InputError as error:
+            self._fault(f"{error.what} {error.fix}", fatal=True)
+            return False
         except pygame.error as error:
             self._fault(
                 f"There is no usable screen ({error}). Connect a screen, or let the room run "
@@ -270,7 +280,11 @@ class WindowLoop:
                 fatal=True,
             )
             return False
-        audio = self._open_sound()
+        try:
+            audio = self._open_sound()
+        except InputError as error:
+            self._fault(f"{error.what} {error.fix}", fatal=True)
+            return False
         if audio is None:
             return False
         if self.spec.headless and self.spec.frames_dir:
@@ -282,6 +296,7 @@ class WindowLoop:
                     "pygame": str(pygame.version.ver),
                     "SDL": ".".join(str(n) for n in pygame.get_sdl_version()),
                     "numpy": np.__version__,
+                    **dict(self.spec.plugins),  # exactly these, or there is no window
                 },
                 driver=driver,
                 audio=audio,
@@ -323,11 +338,46 @@ class WindowLoop:
 
     def _build(self, size: tuple[int, int]) -> None:
         self._stage = Stage(size)
+        name = self.spec.picture
         self.screens = Screens(
-            self._stage, self.spec.picture, self.spec.language, self.spec.test_session
+            self._stage,
+            name if name in PICTURES else "none",
+            self.spec.language,
+            self.spec.test_session,
         )
+        if name not in PICTURES:
+            self._foreign = self.screens.picture = self._picture(name)
         self._canvas = pygame.Surface(size).convert(self._target)
         self._shown = pygame.Surface(size).convert(self._target)  # what the person sees now
+
+    def _rebuild(self) -> None:
+        """Build everything for another size; a plugin's picture that cannot follow ends here."""
+        try:
+            self._build(self._target.get_size())
+        except InputError as error:
+            self._fault(f"{error.what} {error.fix}", fatal=True)
+            self._closing = True
+
+    def _picture(self, name: str) -> ForeignPicture:
+        """Return a picture of a plugin.
+
+        Raises
+        ------
+        InputError
+            There is none of this name, or it cannot be made.
+        """
+        if name not in self._pictures:
+            raise InputError(
+                f"There is no picture `{name}`.", f"Choose one of {', '.join(self._pictures)}."
+            )
+        try:
+            made = resolve(self._pictures[name].factory)(self._stage)
+        except (Exception, SystemExit) as error:
+            raise InputError(
+                f"The picture `{name}` cannot be made ({type(error).__name__}: {error}).",
+                "See docs/plugins.md, or write to the author of the package.",
+            ) from error
+        return ForeignPicture(name, made, self._stage, self._fault)
 
     @staticmethod
     def _refresh_hz() -> float:
@@ -344,7 +394,9 @@ class WindowLoop:
         if not spec.sound_enabled:
             return ""
         guard = SoundGuard(cap_gain(spec.spl_fullscale_dba, spec.gain_cap))
-        self.synth = Synth(spec.on_reward, spec.continuous, spec.cues != "none", guard)
+        self.synth = Synth(
+            spec.on_reward, spec.continuous, spec.cues != "none", guard, sounds=self._sounds
+        )
         speaker = Speaker(self.synth)
         try:
             with _quiet_stderr():
@@ -584,7 +636,7 @@ class WindowLoop:
         if self._fresh:
             self._fresh = False
             show = self._show
-            live = self.screen == "feedback" and self.ease.live > 0.0
+            live = self.screen == "feedback" and self.ease.live > 0.0 and not self._unseen
             self.port.put(
                 Presented(
                     seq=show.seq,
@@ -606,6 +658,12 @@ class WindowLoop:
             self._album.add(self._shown, self.screen, periodic)
             self._next_frame = t_flip + FRAME_EVERY_S
 
+    @property
+    def _unseen(self) -> bool:
+        """Whether nothing that the person sees or hears follows the level any more."""
+        failed = self._foreign is not None and self._foreign.failed
+        return failed and (self.synth is None or self.spec.continuous is None)
+
     def _beat(self, now: float) -> None:
         while self._flips and self._flips[0] <= now - 1.0:
             self._flips.popleft()
@@ -625,7 +683,7 @@ class WindowLoop:
             self._speaker = self.synth = None
         if self._target.get_size() != self._stage.size:
             self._fault("The size of the person's screen changed.")
-            self._build(self._target.get_size())
+            self._rebuild()
         self.port.put(
             Beat(
                 t=now,

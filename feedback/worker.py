@@ -45,9 +45,9 @@ class WindowSpec:
     title : str
         Of the window.
     picture : str
-        Name in `feedback.registry.PICTURES`.
+        Name in `feedback.registry.PICTURES` or of a plugin.
     on_reward, continuous : str or None
-        Names in `feedback.registry.SOUNDS`.
+        Names in `feedback.registry.SOUNDS` or of plugins.
     cues : {"tones", "none"}
         Whether tones mark the parts of the session.
     size : (int, int) or None
@@ -77,6 +77,9 @@ class WindowSpec:
         Every screen says TEST SESSION.
     rate_hz : float
         Frames per second.
+    plugins : tuple of (str, str)
+        Name and exact version of the packages whose pictures and sounds may be used; the window
+        loads them itself.
     """
 
     title: str = "Neuroloop"
@@ -97,6 +100,7 @@ class WindowSpec:
     reduced_motion: bool = False
     test_session: bool = False
     rate_hz: float = 60.0
+    plugins: tuple[tuple[str, str], ...] = ()
 
 
 # ---------------------------------------------------------------- from the window
@@ -106,8 +110,9 @@ class WindowSpec:
 class Ready:
     """The window is open.
 
-    `audio` is empty when there is no sound; `refresh_hz` is the screen's rate, or the frame rate
-    asked for where the screen does not tell.
+    `versions` are those of what it runs on, plugins among them. `audio` is empty when there is no
+    sound; `refresh_hz` is the screen's rate, or the frame rate asked for where the screen does not
+    tell.
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)

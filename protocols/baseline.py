@@ -178,6 +178,8 @@ class Verdict:
         Per learned feature; empty when refused.
     mask : ndarray of bool, shape (total,), or None
         Which grid points remain clean; None when refused.
+    series : mapping of str to ndarray
+        Per learned feature its clean values in the order of time.
     """
 
     reason: str
@@ -188,6 +190,7 @@ class Verdict:
     limits: object | None = None
     baselines: Mapping[str, Baseline] = field(default_factory=dict)
     mask: Bool | None = None
+    series: Mapping[str, Float] = field(default_factory=dict)
 
     @property
     def accepted(self) -> bool:
@@ -278,7 +281,10 @@ class Collector:
         except RunError as error:
             reason = f"{error.what} {error.fix}".strip()
             return Verdict(reason, clean, total, needed, self._causes(mask))
-        return Verdict("", clean, total, needed, self._causes(mask), limits, baselines, mask)
+        series = {name: frozen(table[:, k]) for k, (name, _, _) in enumerate(self._columns)}
+        return Verdict(
+            "", clean, total, needed, self._causes(mask), limits, baselines, mask, series
+        )
 
     def block(
         self, phase: int, name: str, learn: tuple[str, ...], uses: tuple[str, ...], mask: Bool

@@ -11,9 +11,8 @@ order (start, skip, stop) moves at the very grid point at which it takes effect.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -26,12 +25,13 @@ from engine.frames import (
     Event,
     FeatureFrame,
     Float,
-    Gate,
     Hold,
     Phase,
     PhaseKind,
     RestBlock,
 )
+from protocols.adapt import Moved
+from protocols.advice import Advice
 from protocols.baseline import (
     Baseline,
     Collector,
@@ -45,39 +45,25 @@ from protocols.baseline import (
     points,
     scaled,
 )
+from protocols.judge import Judge
 from protocols.model import Protocol, Rule
-from protocols.reward import LevelMap, Schedule, Smoother, level_map
-from protocols.threshold import needs_baseline, passes, resolve
+from protocols.rewards import REWARDS, RewardKind
+from protocols.sham import Control, Real
+from protocols.tally import Tally, Watched
+from protocols.threshold import needs_baseline
+from protocols.trials import Trials
+from protocols.watches import CrossoverWatch, SleepGuard
 
 __all__ = ["Decided", "Decider"]
 
 _EXTENSION = 1.2  # a training block waits at most this long for its clean time
 _BEFORE_S = 0.1  # what precedes a blink belongs to the blink
-_ADVICE_WINDOW_S = 20.0
-_ADVICE_SHARE = 0.3
-_ADVICE_EVERY_S = 30.0
 _INVALID_SHARE = 0.5
-_SATURATED_S = 180.0
 _REPEATS = 2
 _READ_AGAIN = 0.5  # of the clean time asked for; filters and windows fill in the rest
 
 _OVER = frozenset(k for k in PhaseKind if k.terminal)  # asked at every grid point
-_BLINK = int(Gate.BLINK)
-_SYSTEM = int(Gate.WARMUP | Gate.GAP)  # nobody in the room can do anything about these
 _UNTRUSTED = -1  # gate is open, yet a feature of a rule is unknown
-
-_ADVICE = {
-    "muscle": "Relax jaw and forehead.",
-    "amplitude": "Sit still, relax jaw and forehead.",
-    "blink": "Let the eyes rest on one point and blink softly.",
-    "saccade": "Let the eyes rest on one point.",
-    "motion": "Keep the head still.",
-    "step": "Check the cables: the signal jumps.",
-    "flat": "Check the electrodes: a channel is flat.",
-    "rail": "Check the electrodes: a channel is at the end of its range.",
-    "nan": "Check the amplifier: a channel sends no numbers.",
-    "marked": "A needed channel is marked bad.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,77 +78,14 @@ class Decided:
         What happened at it, in order.
     limits : object or None
         Gate limits learned here, in force from the next grid point on.
+    real : Decision or None
+        What would have been decided without the control condition; None where there is none.
     """
 
     decision: Decision
     events: tuple[Event, ...] = ()
     limits: object | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Watched:
-    """A feature whose course the block statistics follow."""
-
-    name: str
-    column: int
-    scale: Scale
-
-
-class _Tally:
-    """Statistics of one phase. What precedes a blink by 0.1 s is withdrawn before it counts."""
-
-    __slots__ = ("_before", "_delay", "alone", "joint", "n", "n_values", "sums")
-
-    def __init__(self, n_values: int, before: int) -> None:
-        self.n = 0
-        self.alone = 0
-        self.joint = 0
-        self.sums = [0.0] * n_values
-        self.n_values = [0] * n_values
-        self._before = before
-        self._delay: deque[tuple[bool, bool, list[float]] | None] = deque()
-
-    def clean(self, alone: bool, joint: bool, x: list[float]) -> None:
-        """Take a clean point; `x` on the features' scales, NaN where unknown."""
-        self._push((alone, joint, x))
-
-    def unclean(self, gate: int) -> None:
-        """Let a gated or unknown point pass."""
-        if gate & _BLINK:
-            self._delay.clear()
-        self._push(None)
-
-    def flush(self) -> None:
-        """Count what is still waiting: no blink can follow it closely any more."""
-        while self._delay:
-            self._count(self._delay.popleft())
-
-    def rates(self) -> tuple[float | None, float | None]:
-        """Return the shares of clean points that pass the reward rule alone, and all rules."""
-        if not self.n:
-            return None, None
-        return self.alone / self.n, self.joint / self.n
-
-    def means(self) -> list[float | None]:
-        """Return the mean of each watched feature on its scale."""
-        return [s / n if n else None for s, n in zip(self.sums, self.n_values, strict=True)]
-
-    def _push(self, item: tuple[bool, bool, list[float]] | None) -> None:
-        self._delay.append(item)
-        if len(self._delay) > self._before:
-            self._count(self._delay.popleft())
-
-    def _count(self, item: tuple[bool, bool, list[float]] | None) -> None:
-        if item is None:
-            return
-        alone, joint, x = item
-        self.n += 1
-        self.alone += alone
-        self.joint += joint
-        for i, value in enumerate(x):
-            if value == value:  # not NaN
-                self.sums[i] += value
-                self.n_values[i] += 1
+    real: Decision | None = None
 
 
 class Decider:
@@ -188,6 +111,12 @@ class Decider:
         again; from that every resting value is learned. None: what was read live stands.
     late : frozenset of str
         Features that are known only once something is prepared.
+    rewards : mapping of str to RewardKind
+        The registry of reward rules.
+    control : Control or None
+        What is presented instead; None presents what is real.
+    shift : float
+        What shaping made the reward easier by in earlier sessions.
 
     Raises
     ------
@@ -207,6 +136,9 @@ class Decider:
         relearn: Relearn,
         prepare: Prepare | None = None,
         late: frozenset[str] = frozenset(),
+        rewards: Mapping[str, RewardKind] = REWARDS,
+        control: Control | None = None,
+        shift: float = 0.0,
     ) -> None:
         self._plan = tuple(plan)
         self._grid_hz = float(grid_hz)
@@ -225,25 +157,34 @@ class Decider:
 
         columns = {name: i for i, name in enumerate(self._names)}
         self._columns = columns
-        self._rule_columns = tuple(
-            (columns[r.feature], self._scales[r.feature], r.direction == "above")
-            for r in self._rules
-        )
-        self._level_column = columns[self._level.feature]
-        self._level_scale: Scale = self._scales[self._level.feature]
         watched = dict.fromkeys([*(r.feature for r in self._rules), self._level.feature])
-        self._watched = tuple(_Watched(n, columns[n], self._scales[n]) for n in watched)
-
-        self._nothing: tuple[bool | None, ...] = (None,) * len(self._rules)
-        reward = protocol.reward
-        self._schedule = Schedule(reward.sustain_s, reward.refractory_s, self._grid_hz)
-        self._smoother = Smoother(self._level.smooth_s, self._grid_hz)
+        if protocol.trial is not None:
+            watched[protocol.trial.feature] = None
+        self._watched = tuple(Watched(n, columns[n], self._scales[n]) for n in watched)
+        self._trial = protocol.trial
+        self._trials: Trials | None = None
+        self._judge = Judge(
+            protocol.reward,
+            self._rules,
+            self._level,
+            columns=columns,
+            scales=self._scales,
+            grid_hz=self._grid_hz,
+            rewards=rewards,
+            shift=shift,
+        )
+        self._control = control
+        self._shaping = None if protocol.reward is None else protocol.reward.shaping
+        self._advice = Advice(self._grid_hz)
+        watch = protocol.watch
+        self._sleep = None if watch.sleep is None else SleepGuard(watch.sleep, columns, grid_hz)
+        self._crossover = (
+            None if watch.crossover is None else CrossoverWatch(watch.crossover, columns, grid_hz)
+        )
 
         # what is known of the person
         self._baselines: dict[str, Baseline] = {}
-        self._ordered: dict[int, float] = {}  # thresholds the operator set, by rule
-        self._thresholds: tuple[float, ...] = ()
-        self._level_map: LevelMap | None = None
+        self._series: dict[str, Float] = {}  # in the order of time, for control conditions
         try:
             self._learn()
         except RunError as error:  # fixed edges: wrong before anybody was measured
@@ -271,15 +212,13 @@ class Decider:
         self._gated: dict[int, int] = {}
         self._tally = self._new_tally()
         self._collector: Collector | None = None
-
-        # advice to the operator
-        self._recent: deque[int] = deque()
-        self._recent_gated = 0
-        self._recent_n = points(_ADVICE_WINDOW_S, self._grid_hz)
-        self._since_advice = self._advice_every = points(_ADVICE_EVERY_S, self._grid_hz)
-        self._same: bool | None = None
-        self._same_n = 0
-        self._saturated_n = points(_SATURATED_S, self._grid_hz)
+        self._asked: tuple[int, str] | None = None  # phase and question that wait for an answer
+        self._gone = False  # the person or the operator said go
+        self._waits = 0
+        self._real_rewards = 0
+        self._success: list[tuple[float, int]] = []  # per training block: share, clean points
+        self._fault_told = False
+        self._now: tuple[FeatureFrame, list[Event]] | None = None
 
     # ------------------------------------------------------------ views
 
@@ -342,7 +281,17 @@ class Decider:
     @property
     def thresholds(self) -> tuple[float, ...]:
         """Per rule, reward first; NaN before they exist."""
-        return self._thresholds
+        return self._judge.thresholds
+
+    @property
+    def shift(self) -> float:
+        """What shaping has made the reward easier by; below 0, harder."""
+        return self._judge.shift
+
+    @property
+    def question(self) -> str:
+        """The question that waits for an answer; empty when none does."""
+        return "" if self._asked is None else self._asked[1]
 
     @property
     def baselines(self) -> Mapping[str, Baseline]:
@@ -384,12 +333,16 @@ class Decider:
             raise ValueError(f"{len(values)} values for {len(self._names)} features")
         missing = (seq - self._seq) // self._hop - 1 if self._seq >= 0 else 0
         self._seq = seq
-        if missing > 0:  # nobody knows what happened in between
-            self._schedule.reset()
-            self._smoother.skip(missing)
-            self._tally.flush()
-
         events: list[Event] = []
+        self._now = (frame, events)
+        if missing > 0:  # nobody knows what happened in between
+            self._judge.skip(missing)
+            self._tally.flush()
+            if self._trials is not None:
+                self._trials.skip()
+            if self._control is not None:
+                self._control.skip(missing)
+
         limits: object | None = None
         if self._failed:
             self._kind, self._next = PhaseKind.FAILED, None
@@ -400,32 +353,46 @@ class Decider:
             limits = learned if learned is not None else limits
 
         kind = self._kind
-        thresholds = self._thresholds
+        thresholds = self._judge.thresholds
         gate = int(frame.gate)
-        verdicts: tuple[bool | None, ...] = self._nothing
+        verdicts = self._judge.nothing
         level: float | None = None
         reward = joint = False
-        why = "phase"
+        shown: tuple[float | None, str, bool] | None = None
+        why, say = "phase", ""
         if self._held:
             why = "hold"
             self._held_n += 1
         elif kind not in _OVER:
             complete = False  # every feature of a rule is known here
             if gate == 0:
-                verdicts, complete = self._judge(values, trusted)
+                verdicts, complete = self._judge.verdicts(values, trusted)
             training = kind is PhaseKind.TRAIN
-            joint = (training or kind is PhaseKind.TRANSFER) and all(verdicts)
-            # Only TRAIN pays; the refractory time runs on through the pauses between blocks.
-            reward = self._schedule.step(joint and training)
-            if training:
-                level, why = self._show(gate, values, trusted)
-            if reward:
+            if self._trials is not None:
+                level, why, joint, reward, say = self._try(values, trusted, gate, frame, events)
+            else:
+                measured = training or kind is PhaseKind.TRANSFER
+                joint = measured and bool(verdicts) and all(verdicts)
+                # Only TRAIN pays; the refractory time runs on through the pauses between blocks.
+                reward = self._judge.pay(joint and training)
+                if training:
+                    level, why = self._judge.level(gate, values, trusted)
+            if training and self._control is not None:
+                real = Real(values, trusted, gate, complete and gate == 0, level, reward, verdicts)
+                shown = self._instead(real, why)
+            paid = reward if shown is None else shown[2]
+            self._real_rewards += reward
+            if paid:
                 self._pay(frame, values, events)
             if self._phase is not None:
                 clean = self._count(frame, gate, values, trusted, verdicts, complete, joint)
-                self._advise(frame, gate, clean, verdicts, events)
+                self._advise(frame, gate, clean, verdicts, values, events)
                 learned = self._end_if_over(frame, events)
                 limits = learned if learned is not None else limits
+        if self._judge.fault and not self._fault_told:
+            self._fault_told = True
+            said = f"The reward rule gives nothing any more: {self._judge.fault}."
+            events.append(Event(frame.t, seq, "plugin_fault", {"text": said}))
 
         decision = Decision(
             seq=seq,
@@ -442,56 +409,59 @@ class Decider:
             phase_s=self.phase_s,
             rewards=self._rewards,
             why=why,
+            say=say,
         )
-        return Decided(decision, tuple(events), limits)
+        if self._control is None:
+            return Decided(decision, tuple(events), limits)
+        presented = decision
+        if shown is not None:
+            presented = replace(decision, level=shown[0], why=shown[1], reward=shown[2])
+        decision = replace(decision, rewards=self._real_rewards)
+        return Decided(presented, tuple(events), limits, decision)
 
     # ------------------------------------------------------------ one grid point
 
-    def _judge(
-        self, values: Sequence[float], trusted: Sequence[bool]
-    ) -> tuple[tuple[bool | None, ...], bool]:
-        """Return per rule whether it passes (None: unknown), and whether all values are known."""
-        verdicts: list[bool | None] = []
-        complete = True
-        for (column, scale, above), threshold in zip(
-            self._rule_columns, self._thresholds, strict=True
-        ):
-            value = values[column]
-            if not (trusted[column] and known(value, scale)):
-                complete = False
-                verdicts.append(None)
-            elif threshold != threshold:  # NaN: there is none yet
-                verdicts.append(None)
-            else:
-                verdicts.append(passes(value, threshold, above))
-        return tuple(verdicts), complete
+    def _try(
+        self,
+        values: Sequence[float],
+        trusted: Sequence[bool],
+        gate: int,
+        frame: FeatureFrame,
+        events: list[Event],
+    ) -> tuple[float | None, str, bool, bool, str]:
+        """Take one point of a trial; return level, why there is none, joint, reward, what to say."""
+        assert self._trials is not None
+        assert self._trial is not None
+        column = self._columns[self._trial.feature]
+        value = values[column] if trusted[column] and not gate else math.nan
+        point = self._trials.step(value, gate)
+        if point.ended is not None:
+            data = {"phase": self._index, **point.ended}
+            events.append(Event(frame.t, frame.seq, "trial", data))
+        training = self._kind is PhaseKind.TRAIN
+        level = point.level if training else None
+        why = "" if level is not None else "gate" if gate else "phase"
+        return level, why, point.joint, point.reward and training, point.say
 
-    def _show(
-        self, gate: int, values: Sequence[float], trusted: Sequence[bool]
-    ) -> tuple[float | None, str]:
-        """Return the level for the person, or None and why."""
-        column = self._level_column
-        if gate:
-            self._smoother.skip()
-            return None, "gate"
-        value = values[column]
-        if self._level_map is None or not trusted[column] or not known(value, self._level_scale):
-            self._smoother.skip()
-            return None, "unknown"
-        level = self._smoother.step(self._level_map(value))
-        return min(1.0, level), ""  # an average of ones may round a hair above one
+    def _instead(self, real: Real, why: str) -> tuple[float | None, str, bool]:
+        """Return level, why there is none, and reward of the control condition."""
+        assert self._control is not None
+        level, reward = self._control.step(real)
+        # The person's own gates lie over whatever is presented; nothing is paid on them.
+        if real.level is None:
+            return None, why, reward and real.clean
+        if level is None:
+            return None, "phase", reward and real.clean
+        return level, "", reward and real.clean
 
     def _pay(self, frame: FeatureFrame, values: Sequence[float], events: list[Event]) -> None:
         self._rewards += 1
         self._phase_rewards += 1
-        rule = self._rules[0]
-        data = {
-            "n": self._rewards,
-            "phase": self._index,
-            "feature": rule.feature,
-            "value": values[self._columns[rule.feature]],
-            "threshold": self._thresholds[0],
-        }
+        data: dict[str, Any] = {"n": self._rewards, "phase": self._index}
+        if self._control is None and self._rules:  # what is presented need not follow them
+            data["feature"] = self._rules[0].feature
+            data["value"] = values[self._columns[self._rules[0].feature]]
+            data["threshold"] = self._judge.thresholds[0]
         events.append(Event(frame.t, frame.seq, "reward", data))
 
     def _count(
@@ -521,7 +491,7 @@ class Decider:
                     else math.nan
                     for w in self._watched
                 ]
-                self._tally.clean(verdicts[0] is True, joint, x)
+                self._tally.clean(verdicts, joint, x)
             else:
                 self._tally.unclean(gate)
         return clean
@@ -532,6 +502,10 @@ class Decider:
             if self._clean < self._need and self._total < self._most:
                 return None
             reason = "complete" if self._clean >= self._need else "out of time"
+        elif self._waits:
+            if not self._gone and self._total < self._need + self._waits:
+                return None
+            reason = "go" if self._gone else "nobody said go"
         elif self._total < self._need:
             return None
         else:
@@ -556,22 +530,22 @@ class Decider:
 
     def _learn(self) -> None:
         """Set thresholds and level from what is known; an operator's order stands."""
-        self._thresholds = tuple(
-            self._ordered.get(i, resolve(rule, self._baselines))
-            for i, rule in enumerate(self._rules)
-        )
-        self._level_map = level_map(self._level, self._level_scale, self._baselines, self._rules[0])
+        self._judge.learn(self._baselines)
+        if self._control is not None:
+            self._control.learn(self._baselines, self._series)
 
     def _accept(self, verdict: Verdict, frame: FeatureFrame, events: list[Event]) -> str:
         """Take a baseline over, or return why not."""
         if not verdict.accepted:
             return self._in_seconds(verdict)
-        before = self._baselines, self._thresholds
+        before = self._baselines, self._series
         self._baselines = {**self._baselines, **verdict.baselines}
+        self._series = {**self._series, **verdict.series}
         try:
             self._learn()
         except RunError as error:
-            self._baselines, self._thresholds = before
+            self._baselines, self._series = before
+            self._learn()
             return f"{error.what} {error.fix}".strip()
         name = self._phase.name if self._phase is not None else ""
         data: dict[str, Any] = {
@@ -606,8 +580,8 @@ class Decider:
                     "rule": i,
                     "feature": rule.feature,
                     "direction": rule.direction,
-                    "value": _json(self._thresholds[i]),
-                    "method": "operator" if i in self._ordered else rule.threshold.method,
+                    "value": _json(self._judge.thresholds[i]),
+                    "method": self._judge.method(i),
                     "success": rule.threshold.success,
                 }
                 events.append(Event(frame.t, frame.seq, "threshold", data))
@@ -623,8 +597,10 @@ class Decider:
         try:
             for rest, values in zip(self._rests, prepared.values, strict=True):
                 least_s = _READ_AGAIN * self._plan[rest.phase].needs_clean_s
-                found = {n: self._described(n, values, least_s) for n in rest.learn}
+                known_again = {n: self._again(n, values, least_s) for n in rest.learn}
+                found = {n: describe(n, x, self._scales[n]) for n, x in known_again.items()}
                 self._baselines = {**self._baselines, **found}
+                self._series = {**self._series, **known_again}
                 data: dict[str, Any] = {
                     "name": rest.name,
                     "features": {
@@ -641,8 +617,8 @@ class Decider:
             return
         self._tell_thresholds(self._baselines, frame, events)
 
-    def _described(self, name: str, values: Float, least_s: float) -> Baseline:
-        """Return what is learned of a feature that was read again for at least `least_s`."""
+    def _again(self, name: str, values: Float, least_s: float) -> Float:
+        """Return a feature's clean values, read again for at least `least_s`."""
         scale = self._scales[name]
         own = values[:, self._columns[name]]
         own = own[np.isfinite(own)]
@@ -654,7 +630,7 @@ class Decider:
                 f"after fitting, {least_s:g} s are needed.",
                 "Record a longer baseline, or give the feature a shorter window.",
             )
-        return describe(name, own, scale)
+        return own
 
     def _in_seconds(self, verdict: Verdict) -> str:
         """Return why a baseline was refused; what is missing is said in seconds."""
@@ -695,8 +671,33 @@ class Decider:
 
     # ------------------------------------------------------------ phases
 
-    def _new_tally(self) -> _Tally:
-        return _Tally(len(self._watched), points(_BEFORE_S, self._grid_hz))
+    def _new_tally(self) -> Tally:
+        return Tally(len(self._watched), points(_BEFORE_S, self._grid_hz), self._counted)
+
+    def _counted(self, passed: tuple[bool | None, ...], x: Sequence[float]) -> None:
+        """Let thresholds move by one point of a training block that is clean for good."""
+        if self._kind is not PhaseKind.TRAIN or self._now is None:
+            return
+        named = dict(zip((w.name for w in self._watched), x, strict=True))
+        self._tell_moves(self._judge.counted(passed, named))
+
+    def _tell_moves(self, moves: Sequence[tuple[int, Moved, float]]) -> None:
+        """Tell what happened to thresholds, but not every step of a running one."""
+        if self._now is None:
+            return
+        frame, events = self._now
+        kinds = {"block": "threshold_block", "kept": "threshold_kept",
+                 "frozen": "threshold_frozen", "drift_guard": "drift_guard"}  # fmt: skip
+        for i, moved, before in moves:
+            if moved.kind == "moved":
+                continue
+            data = {
+                **self._judge.told(i),
+                "old": _json(before),
+                "new": _json(self._judge.thresholds[i]),
+                "reason": moved.why,
+            }
+            events.append(Event(frame.t, frame.seq, kinds[moved.kind], data))
 
     def _enter(self, index: int, frame: FeatureFrame, events: list[Event]) -> None:
         """Begin a phase of the plan; behind its end the session is done."""
@@ -706,8 +707,18 @@ class Decider:
         else:
             phase = self._plan[index]
             self._phase, self._index, self._kind = phase, index, phase.kind
-            self._counts_clean = phase.kind in (PhaseKind.TRAIN, PhaseKind.TRANSFER)
+            measured = phase.kind in (PhaseKind.TRAIN, PhaseKind.TRANSFER)
+            self._trials = None
+            if phase.trials and self._trial is not None:
+                self._trials = Trials(self._trial, phase.trials, self._grid_hz)
+            self._counts_clean = measured and self._trials is None
             self._need = max(1, points(phase.lasts_s, self._grid_hz))
+            if self._trials is not None:
+                self._need = self._trials.total
+            self._waits = points(phase.waits_s, self._grid_hz)
+            self._gone = False
+            if phase.kind is PhaseKind.TRAIN and self._control is not None:
+                self._control.begin(phase.block)
             self._most = max(self._need, points(_EXTENSION * phase.lasts_s, self._grid_hz))
             self._collector = None
             # A block from which nothing is learned is only recorded: neither judged nor repeated,
@@ -721,10 +732,12 @@ class Decider:
         self._total = self._clean = self._held_n = self._phase_rewards = 0
         self._gated = {}
         self._tally = self._new_tally()
-        self._schedule.reset()
-        self._smoother.restart()
-        self._recent.clear()
-        self._recent_gated = 0
+        self._judge.begin()
+        self._advice.restart()
+        if self._sleep is not None:
+            self._sleep.restart()
+        if self._crossover is not None:
+            self._crossover.restart()
         if self._kind is PhaseKind.DONE:
             events.append(Event(frame.t, frame.seq, "done", {"rewards": self._rewards}))
             return
@@ -757,18 +770,31 @@ class Decider:
             "held_s": self.held_s,
             "gated_s": dict(self.gated_s),
         }
-        if self._counts_clean:
+        measured = phase.kind in (PhaseKind.TRAIN, PhaseKind.TRANSFER)
+        alone: float | None = None
+        if measured:
             self._tally.flush()
             alone, joint = self._tally.rates()
             data |= {
                 "rewards": self._phase_rewards,
-                "rate_alone": alone,
-                "rate_joint": joint,
+                "rate_alone": alone if self._rules else None,
+                "rate_joint": joint if self._rules else None,
                 "features": self._courses(),
             }
+            if self._trials is not None:
+                data["trials"] = self._trials.summary()
+            if self._crossover is not None:
+                data["crossover"] = self._crossover.summary()
         events.append(Event(frame.t, frame.seq, "phase_end", data))
+        if phase.kind is PhaseKind.TRAIN:
+            self._tell_moves(self._judge.end_block())
+            self._shape("block", alone, frame, events)
+        if measured and phase.ask and reason in ("complete", "out of time"):
+            self._asked = (self._index, phase.ask)
+            asked = {"phase": self._index, "block": phase.block, "text": phase.ask}
+            events.append(Event(frame.t, frame.seq, "question", asked))
         unclean = self._total - self._clean
-        if self._counts_clean and unclean > _INVALID_SHARE * self._total:
+        if measured and unclean > _INVALID_SHARE * self._total:
             data = {
                 "phase": self._index,
                 "name": phase.name,
@@ -778,6 +804,48 @@ class Decider:
                 "gated_s": dict(self.gated_s),
             }
             events.append(Event(frame.t, frame.seq, "block_invalid", data))
+
+    def _shape(
+        self, every: str, rate: float | None, frame: FeatureFrame, events: list[Event]
+    ) -> None:
+        """Make the reward one step harder or easier, as its success asks for; never by stealth."""
+        shaping = self._shaping
+        if shaping is None or rate is None:
+            return
+        self._success.append((rate, self._tally.n))
+        if shaping.every != every:
+            return
+        step = -shaping.harder if rate > shaping.over else 0.0
+        step = shaping.easier if rate < shaping.under else step
+        if not step:
+            return
+        before, old = self._judge.shift, self._judge.thresholds[0]
+        self._judge.shaped(before + step, self._baselines)
+        if self._judge.shift == before:  # there is no room left
+            return
+        data = {
+            **self._judge.told(0),
+            "success": rate,
+            "step": "harder" if step < 0.0 else "easier",
+            "shift": self._judge.shift,
+            "old": _json(old),
+            "new": _json(self._judge.thresholds[0]),
+        }
+        events.append(Event(frame.t, frame.seq, "shaped", data))
+
+    @property
+    def next_shift(self) -> float:
+        """What the next session begins with: this one's difficulty, shaped if that is each session's.
+
+        The clean share of all training blocks at which the reward's first condition held decides.
+        """
+        shaping = self._shaping
+        n = sum(k for _, k in self._success)
+        if shaping is None or shaping.every != "session" or not n:
+            return self._judge.shift
+        rate = sum(r * k for r, k in self._success) / n
+        step = -shaping.harder if rate > shaping.over else 0.0
+        return self._judge.shift + (shaping.easier if rate < shaping.under else step)
 
     def _courses(self) -> dict[str, dict[str, float | None]]:
         """Return per watched feature its mean in this block and how far that is from rest."""
@@ -810,6 +878,8 @@ class Decider:
         elif kind == "mark_bad":
             bad = {"channel": item.target, "reason": item.text}
             events.append(Event(frame.t, frame.seq, "mark_bad", bad))
+        elif kind == "answer":
+            self._answer(item, frame, events)
         elif kind == "volume":
             events.append(Event(frame.t, frame.seq, "volume", {"gain": _json(item.value)}))
         elif self._kind.terminal:
@@ -831,11 +901,30 @@ class Decider:
             self._kind = PhaseKind.STOPPED
             total = {"reason": item.text, "rewards": self._rewards}
             events.append(Event(frame.t, frame.seq, "stop", total))
+        elif kind == "go":
+            self._go(item, frame, events)
         elif kind == "skip":
             return self._skip(item, frame, events)
         elif kind == "threshold":
             self._set_threshold(item, frame, events)
         return None
+
+    def _go(self, item: Command, frame: FeatureFrame, events: list[Event]) -> None:
+        """Begin a block that waits for the person."""
+        if not self._waits or self._held:
+            self._refuse(item, "nothing waits for it", frame, events)
+            return
+        self._gone = True
+        events.append(Event(frame.t, frame.seq, "go", {"phase": self._index, "by": item.text}))
+
+    def _answer(self, item: Command, frame: FeatureFrame, events: list[Event]) -> None:
+        if self._asked is None:
+            self._refuse(item, "nothing was asked", frame, events)
+            return
+        phase, question = self._asked
+        self._asked = None
+        data = {"phase": phase, "question": question, "text": item.text}
+        events.append(Event(frame.t, frame.seq, "answer", data))
 
     def _refuse(self, item: Command, why: str, frame: FeatureFrame, events: list[Event]) -> None:
         data = {"command": item.kind, "target": item.target, "sentence": f"Refused: {why}."}
@@ -848,9 +937,12 @@ class Decider:
             return
         if on:
             self._held = tuple(sorted((*self._held, cause)))
-            self._schedule.reset()
-            self._smoother.restart()
+            self._judge.hold()
             self._tally.flush()
+            if self._trials is not None:
+                self._trials.skip()
+            if self._control is not None:
+                self._control.hold()
         else:
             self._held = tuple(c for c in self._held if c != cause)
         data = {"on": on, "cause": cause, "sentence": sentence}
@@ -889,17 +981,14 @@ class Decider:
         if not known(item.value, self._scales[rule.feature]):
             self._refuse(item, f"{item.value:g} is no value of {rule.feature}", frame, events)
             return
-        old = self._thresholds[i]
-        self._ordered[i] = float(item.value)
-        self._thresholds = tuple(
-            self._ordered[i] if j == i else value for j, value in enumerate(self._thresholds)
-        )
+        old = self._judge.thresholds[i]
+        self._judge.order(i, float(item.value))
         data = {
             "rule": i,
             "feature": rule.feature,
             "direction": rule.direction,
             "old": _json(old),
-            "new": self._ordered[i],
+            "new": float(item.value),
             "reason": item.text,
         }
         events.append(Event(frame.t, frame.seq, "threshold_change", data))
@@ -912,43 +1001,26 @@ class Decider:
         gate: int,
         clean: bool,
         verdicts: tuple[bool | None, ...],
+        values: Sequence[float],
         events: list[Event],
     ) -> None:
-        """Tell the operator when much is gated, or when the reward no longer tells anything."""
-        self._since_advice += 1
-        if not self._counts_clean and self._collector is None:
+        """Tell the operator what deserves a look, and wake who falls asleep."""
+        measured = self._kind in (PhaseKind.TRAIN, PhaseKind.TRANSFER)
+        if not measured and self._collector is None:
+            self._advice.wait()
             return
-        blamed = gate & ~_SYSTEM
-        self._recent.append(blamed)
-        self._recent_gated += blamed != 0
-        if len(self._recent) > self._recent_n:
-            self._recent_gated -= self._recent.popleft() != 0
-        if (
-            len(self._recent) >= self._recent_n
-            and self._recent_gated > _ADVICE_SHARE * self._recent_n
-            and self._since_advice >= self._advice_every
-        ):
-            self._since_advice = 0
-            tally: dict[str, int] = {}
-            for past in self._recent:
-                for cause in causes_of(past):
-                    tally[cause] = tally.get(cause, 0) + 1
-            cause = max(sorted(tally), key=lambda c: tally[c], default="unknown")
-            data: dict[str, Any] = {
-                "cause": cause,
-                "text": _ADVICE.get(cause, "Look at the raw signal."),
-                "gated_share": self._recent_gated / self._recent_n,
-            }
-            events.append(Event(frame.t, frame.seq, "advice", data))
-        if clean and self._kind is PhaseKind.TRAIN and verdicts[0] is not None:
-            self._same_n = self._same_n + 1 if verdicts[0] is self._same else 1
-            self._same = verdicts[0]
-            if self._same_n == self._saturated_n:
-                self._same_n = 0
-                much = "always" if self._same else "never"
-                text = f"The reward condition was {much} met for three minutes: look at it."
-                data = {"cause": "saturated", "text": text, "passes": self._same}
-                events.append(Event(frame.t, frame.seq, "advice", data))
+        told = [self._advice.gated(gate)]
+        training = clean and self._kind is PhaseKind.TRAIN
+        if training and verdicts and verdicts[0] is not None:
+            told.append(self._advice.passed(verdicts[0]))
+        events += [Event(frame.t, frame.seq, "advice", d) for d in told if d is not None]
+        if not (clean and measured):
+            return
+        if self._crossover is not None:
+            self._crossover.step(values)
+        if self._sleep is not None and self._sleep.step(values, self._baselines):
+            said = "The person may be falling asleep: theta and delta have risen for a minute."
+            events.append(Event(frame.t, frame.seq, "drowsy", {"text": said}))
 
     # ------------------------------------------------------------ construction
 
@@ -974,7 +1046,8 @@ class Decider:
                 f"Use one of: {', '.join(self._names)}.",
             )
         needed = {r.feature for r in self._rules if needs_baseline(r)}
-        if self._level.start.fixed is None or self._level.end.fixed is None:
+        edges = (self._level.start, self._level.end)
+        if any(e is None or e.fixed is None for e in edges):
             needed.add(self._level.feature)
         for name in sorted(needed - learned):
             raise InputError(

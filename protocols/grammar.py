@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.config import Strict
-from protocols.model import STEP_KINDS, Protocol
+from protocols.model import Protocol
+from protocols.steps import MAX_TRIALS, STEP_KINDS
 
 __all__ = ["schema", "written"]
 
@@ -34,6 +35,7 @@ _FIXED = {
     "examples": ["12 uV2", 0.2],
 }
 _THRESHOLD = {"$ref": "#/$defs/Threshold"}
+_NONE = {"const": "none"}
 
 
 def schema() -> dict[str, Any]:
@@ -55,7 +57,15 @@ def _shaped(made: dict[str, Any]) -> None:
     defs = made["$defs"]
     _shape_rules(defs)
     _shape_session(made, defs)
-    defs["Feature"]["properties"].pop("iaf")  # written within `band`
+    feature = defs["Feature"]["properties"]
+    for key in ("iaf", "norm"):  # written within `band`, and found in `norms`
+        feature.pop(key)
+    feature["with"] = {
+        "type": "object",
+        "description": "options of a kind from another package",
+        "additionalProperties": {"type": ["number", "string"]},
+    }
+    _shape_extends(made)
     gate = defs["GateSetting"]["properties"]
     defs["GateSetting"] = {
         "description": "`on`, `off`, or a mapping that says where and how much.",
@@ -74,49 +84,163 @@ def _shaped(made: dict[str, Any]) -> None:
     }
 
 
+def _shape_extends(made: dict[str, Any]) -> None:
+    """Let a file extend another one: then it need not say everything itself."""
+    properties, needed = made["properties"], made.pop("required")
+    properties["extends"] = {
+        "type": "string",
+        "description": "a protocol of the library, or a file beside this one, to change",
+        "examples": ["smr_up", "./mine.yaml"],
+    }
+    for key in ("reward", "inhibit", "trial", "safety"):
+        properties[key] = {"anyOf": [properties[key], _NONE]}
+    made["anyOf"] = [{"required": needed}, {"required": ["format", "name", "extends"]}]
+
+
 def _shape_rules(defs: dict[str, Any]) -> None:
-    threshold, edge = defs["Threshold"]["properties"], defs["Edge"]["properties"]
-    defs["Threshold"] = _mapping(
-        {"fixed": _FIXED, "baseline": {"const": "percentile"}, "success": threshold["success"]},
-        (),
-        "What the feature is compared with: a fixed value, or from the baseline.",
-        **_either("fixed", "baseline"),
-    )
+    _shape_threshold(defs)
+    edge = defs["Edge"]["properties"]
     defs["Edge"] = _mapping(
         {"fixed": _FIXED, "baseline": {"const": "median"}, "plus": edge["plus_mad"]},
         (),
         "An end of the level: a fixed value, or the baseline median plus some MADs.",
         **_either("fixed", "baseline"),
     )
-    for name in ("Rule", "Reward"):
+    level = defs["Level"]["properties"]
+    ends = {"from": level["from"], "to": level["to"]}
+    shared = {"feature": level["feature"], "smooth": level["smooth"]}
+    defs["Level"] = {
+        "description": defs["Level"]["description"],
+        "anyOf": [
+            _mapping({**shared, **ends}, ("feature", "from", "to"), "between two edges"),
+            _mapping(
+                {**shared, "range": {"const": "dynamic"}, "grows": level["grows"]},
+                ("feature", "range"),
+                "a range that follows the person",
+            ),
+        ],
+    }
+    for name in ("Rule", "Task"):
         rule = defs[name]["properties"]
         rest = {k: v for k, v in rule.items() if k not in ("direction", "threshold")}
         defs[name] = _mapping(
             {**rest, "above": _THRESHOLD, "below": _THRESHOLD},
-            ("feature",),
+            ("feature",) if name == "Rule" else ("name", "say"),
             defs[name]["description"],
             **_either("above", "below"),
         )
+    reward = defs["Reward"]["properties"]
+    rest = {k: v for k, v in reward.items() if k not in ("direction", "threshold", "also")}
+    conditions = {
+        "type": "array",
+        "minItems": 1,
+        "items": {"$ref": "#/$defs/Rule"},
+        "description": "conditions that are rewarded together",
+    }
+    defs["Reward"] = _mapping(
+        {**rest, "above": _THRESHOLD, "below": _THRESHOLD, "all": conditions},
+        (),
+        defs["Reward"]["description"],
+        oneOf=[
+            {"required": ["feature", "above"]},
+            {"required": ["feature", "below"]},
+            {"required": ["all"]},
+        ],
+    )
+
+
+def _shape_threshold(defs: dict[str, Any]) -> None:
+    given = defs["Threshold"]["properties"]
+    success, drift = given["success"], {"drift_guard": given["drift_guard"]}
+    percentile = {"const": "percentile"}
+    ways = (
+        ({"fixed": _FIXED}, ("fixed",), "a value of its own"),
+        (
+            {"baseline": percentile, "success": success},
+            ("baseline", "success"),
+            "the value that this share of the clean baseline would have passed",
+        ),
+        (
+            {"baseline": {"const": "z"}, "plus": given["plus"]},
+            ("baseline",),
+            "mean of the clean baseline plus some standard deviations",
+        ),
+        (
+            {
+                "running": percentile,
+                "success": success,
+                "over": given["over"],
+                "freeze_after": given["freeze_after"],
+                **drift,
+            },
+            ("running", "success"),
+            "follows the last clean time: constant difficulty",
+        ),
+        (
+            {"block": percentile, "success": success, **drift},
+            ("block", "success"),
+            "set between blocks, from the block before",
+        ),
+        (
+            {"staircase": given["step_mad"], "success": success, **drift},
+            ("staircase", "success"),
+            "harder with every success, easier with every failure",
+        ),
+        (
+            {
+                "success": success,
+                "over": given["over"],
+                "freeze_after": given["freeze_after"],
+                **drift,
+            },
+            ("success",),
+            "how it is found says the `preset`",
+        ),
+    )
+    defs["Threshold"] = {
+        "description": "What the feature is compared with.",
+        "anyOf": [_mapping(keys, needed, text) for keys, needed, text in ways],
+    }
 
 
 def _shape_session(made: dict[str, Any], defs: dict[str, Any]) -> None:
     step = defs["SessionStep"]["properties"]
-    shared = {k: step[k] for k in ("say", "name", "eyes")}
+    plain = {k: step[k] for k in ("say", "name", "eyes")}
+    shared = {**plain, **{k: step[k] for k in ("self_paced", "ask")}}
+    steps = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/SessionStep"}}
+    part = {"anyOf": [{"$ref": "#/$defs/SessionStep"}, steps]}
     defs["SessionStep"] = {
-        "description": "One step: `baseline`, a block with how long it lasts, or a repetition.",
+        "description": "One step: `baseline`, a block, a repetition, or blocks in random order.",
         "anyOf": [
             {"const": "baseline"},
             *(
-                _mapping({kind: step["lasts"], **shared}, (kind,), f"a {kind} block")
+                _mapping(
+                    {kind: step["lasts"], **(plain if kind in ("rest", "post") else shared)},
+                    (kind,),
+                    "a resting measurement after the training"
+                    if kind == "post"
+                    else f"a {kind} block",
+                )
                 for kind in STEP_KINDS
             ),
             _mapping(
                 {
-                    "repeat": {"type": "integer", "minimum": 1},
-                    "blocks": {"type": "array", "items": {"$ref": "#/$defs/SessionStep"}},
+                    "trials": {"type": "integer", "minimum": 2, "maximum": MAX_TRIALS},
+                    "feedback": {"enum": [True, False, "yes", "no", "on", "off"]},
+                    **shared,
                 },
+                ("trials",),
+                "a block of trials, with or without feedback",
+            ),
+            _mapping(
+                {"repeat": {"type": "integer", "minimum": 1}, "blocks": steps},
                 ("repeat", "blocks"),
                 "the same blocks several times",
+            ),
+            _mapping(
+                {"shuffle": {"type": "array", "minItems": 2, "items": part}},
+                ("shuffle",),
+                "blocks in an order drawn for each session",
             ),
         ],
     }

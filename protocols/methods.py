@@ -7,14 +7,18 @@ from typing import Any
 
 from engine.frames import PhaseKind
 from engine.units import spoken_s
-from protocols.model import BaselineBlock, Protocol
+from protocols.model import BaselineBlock, Protocol, Reward
 from protocols.phrases import (
+    adapting_words,
     feature_words,
     hz,
     level_words,
     listed,
+    options_words,
+    rule_words,
     seconds,
-    threshold_words,
+    shape_words,
+    trial_words,
 )
 from protocols.plan import expand
 
@@ -94,19 +98,15 @@ def methods_paragraph(protocol: Protocol, facts: Mapping[str, object]) -> str:
         + "; samples reached "
         f"the display after {fact('transport_ms', ' ms', digits=3)} (median).",
         _baseline_sentence(protocol.baseline),
-        f"A reward was given when {protocol.reward.feature} stayed {protocol.reward.direction} "
-        f"{threshold_words(protocol.reward)} for {seconds(protocol.reward.sustain_s)}"
-        + "".join(
-            f", while {r.feature} was {r.direction} {threshold_words(r)}" for r in protocol.inhibit
-        )
-        + f"; after a reward none followed for {seconds(protocol.reward.refractory_s)}.",
-        level_words(protocol.feedback.level).replace("The level is", "Continuous feedback was"),
+        *_reward_sentences(protocol),
+        *_level_sentences(protocol),
         f"Moments with artefacts ({listed(gates) or 'no gate was on'}) gave neither feedback nor "
         f"reward; they made up {fact('gated_share', ' %', 100.0, 3)} of training time.",
         f"Training was planned as {len(trained)} "
         f"{'block' if len(trained) == 1 else 'blocks'} of "
         f"{listed(list(dict.fromkeys(spoken_s(p.lasts_s) for p in trained)), 'or')} "
         f"(clean time reached: {fact('trained_clean_s', ' s')}).",
+        *_order_sentences(protocol),
     ]
     if facts.get("test_session"):
         sentences.insert(
@@ -114,6 +114,86 @@ def methods_paragraph(protocol: Protocol, facts: Mapping[str, object]) -> str:
             "This was a shortened test session, not a training session; lengths are as planned.",
         )
     return " ".join(s for s in sentences if s)
+
+
+def _reward_sentences(protocol: Protocol) -> list[str]:
+    """Return what was rewarded, and how its thresholds moved."""
+    reward = protocol.reward
+    if protocol.trial is not None:
+        return trial_words(protocol.trial)
+    if reward is None:
+        return ["Nothing was rewarded; the feedback was the continuous level alone."]
+    rules = (reward, *reward.also)
+    held = " and ".join(rule_words(r) for r in rules)
+    out = [
+        f"The reward condition was {held}{', all at once,' if len(rules) > 1 else ''} for "
+        f"{seconds(reward.sustain_s)}"
+        + "".join(f", with {rule_words(r)}" for r in protocol.inhibit)
+        + f"; after a reward none followed for {seconds(reward.refractory_s)}."
+    ]
+    if protocol.preset == "auto_reward_fixed_inhibit":
+        out.append(
+            "Thresholds followed the scheme of automatic rewards and fixed inhibits: all adapted "
+            "at first, then those of the inhibits were frozen."
+        )
+    for rule in protocol.rules:
+        out += _adaptation(rule.feature, adapting_words(rule))
+    if reward.shaping is not None:
+        out.append(f"Difficulty was shaped: {_small(shape_words(reward, reward.shaping))}")
+    if reward.rule != "sustained":
+        out.append(_rule_sentence(reward))
+    return out
+
+
+def _adaptation(feature: str, lines: Sequence[str]) -> list[str]:
+    """Return how a threshold moved, without advice to the reader."""
+    return [line for line in lines if f"Look at {feature}" not in line]
+
+
+def _rule_sentence(reward: Reward) -> str:
+    options = f" (with {options_words(reward.options)})" if reward.options else ""
+    return f"Rewards were given by the rule `{reward.rule}`{options}."
+
+
+def _small(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _level_sentences(protocol: Protocol) -> list[str]:
+    """Return what the continuous feedback was."""
+    if protocol.trial is not None:
+        return [
+            "Continuous feedback during the task was 0.5 at the trial's own baseline and 1 at "
+            f"{protocol.trial.full_uv:g} µV in the task's direction."
+        ]
+    said = level_words(protocol.feedback.level)
+    return [said.replace("The level is", "Continuous feedback was", 1)]
+
+
+def _order_sentences(protocol: Protocol) -> list[str]:
+    """Return what of the session's order was drawn, who began the blocks and what was asked."""
+    steps = protocol.session
+    out = []
+    if any(s.shuffled for s in steps):
+        names = dict.fromkeys(s.name or s.kind for s in steps if s.shuffled)
+        out.append(
+            f"The order of blocks ({listed(list(names))}) was drawn for each session from a "
+            "recorded seed."
+        )
+    if any(s.self_paced for s in steps):
+        out.append("Blocks began when the participant was ready.")
+    asked = list(dict.fromkeys(s.ask for s in steps if s.ask))
+    if asked:
+        out.append(f"After blocks participants were asked: {listed([f'“{a}”' for a in asked])}.")
+    if protocol.watch.sleep is not None:
+        out.append("A guard against sleep watched theta and delta.")
+    if protocol.watch.crossover is not None:
+        crossover = protocol.watch.crossover
+        out.append(
+            f"The time in which {crossover.theta} exceeded {crossover.alpha} was counted "
+            "(crossover)."
+        )
+    return out
 
 
 def _alpha_sentences(protocol: Protocol, alpha: Any) -> list[str]:

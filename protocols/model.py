@@ -8,36 +8,48 @@ the same protocol again.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
-from engine.config import Format, Map, Names, Seq, Strict, Text, Word, YesNo
+from engine.config import Map, Names, Place, Seq, Strict, Text, Word, YesNo, format_up_to
 from engine.units import (
     ACCELERATION,
-    MAD,
-    POWER,
     RATE,
-    SHARE,
     TIME,
     VOLTAGE,
     band,
     described,
     iaf_band,
     is_iaf_band,
-    measured,
     mistake,
     number,
     plain_band,
     quantity,
     shown,
 )
+from protocols.rules import (
+    SETTLE_S,
+    WAYS,
+    Edge,
+    Level,
+    Name,
+    Options,
+    Reward,
+    Rule,
+    Shape,
+    Threshold,
+    pointing_at,
+)
+from protocols.steps import Eyes, SessionStep, Task, Trial, flat_session
 
 __all__ = [
+    "FORMAT",
     "BaselineBlock",
     "Condition",
+    "Crossover",
     "Edge",
     "Evidence",
     "Feature",
@@ -50,16 +62,21 @@ __all__ = [
     "Protocol",
     "Reward",
     "Rule",
+    "Safety",
     "SessionStep",
+    "Shape",
+    "Sleep",
     "Sound",
+    "Task",
     "Threshold",
+    "Trial",
+    "Watch",
 ]
 
-MAX_STEPS = 200  # of an expanded session: three hours of one-minute blocks
+FORMAT = 2  # of protocol files; see protocols/migrate.py
 NEEDS_CLEAN_S = 60.0  # a baseline learned from less is refused (science: pitfall d)
 
 Duration = Annotated[float, *quantity(TIME, 1.0, 4 * 3600.0)]
-ShortTime = Annotated[float, *quantity(TIME, 0.0, 60.0)]
 Smoothing = Annotated[float, *quantity(TIME, 0.01, 30.0)]
 Window = Annotated[float, *quantity(TIME, 0.05, 10.0)]
 LongWindow = Annotated[float, *quantity(TIME, 0.05, 300.0)]
@@ -67,30 +84,15 @@ Delay = Annotated[float, *quantity(TIME, 0.0, 0.3)]
 Freeze = Annotated[float, *quantity(TIME, 0.1, 10.0)]
 SampleRate = Annotated[float, *quantity(RATE, 1.0, 100_000.0)]
 HighPass = Annotated[float, *quantity(RATE, 0.01, 10.0)]
-Success = Annotated[float, *quantity(SHARE, 0.05, 0.95)]
 LimitUv = Annotated[float, *quantity(VOLTAGE, 1.0, 5000.0)]
 LimitG = Annotated[float, *quantity(ACCELERATION, 0.01, 4.0)]
-Mads = Annotated[float, *quantity(MAD, -10.0, 10.0)]
 Band = Annotated[tuple[float, float], *band]
 PlainBand = Annotated[tuple[float, float], *plain_band]
-Eyes = Literal["open", "closed"]
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,47}")
 _BIPOLAR = re.compile(r"bipolar (\S+) (\S+)")
-THRESHOLDS = "`{baseline: percentile, success: 65 %}` or `{fixed: 12 uV2}`"
-EDGES = "`{baseline: median, plus: -1 mad}` or `{fixed: 3 uV2}`"
-SPATIAL = ("laplacian", "ssd")
+SPATIAL = ("laplacian", "ssd", "pcc")
 USES = ("iaf",)
 REFERENCES = ("as recorded", "average", "mastoids", "ears", "laplacian")
-
-
-def _named(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise mistake(
-            f"{shown(value)} is not a usable name",
-            "small letters, digits and underscores, beginning with a letter: `smr_up`",
-        )
-    return value
 
 
 def _references(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -117,7 +119,11 @@ def _used(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
-Name = Annotated[Text, AfterValidator(_named)]
+def _rooms(value: tuple[str, ...]) -> tuple[str, ...]:
+    for one in value:
+        if one not in ("clinical", "research", "test"):
+            raise mistake(f"unknown use of a room {shown(one)}", "clinical, research, test")
+    return _some(value)
 
 
 class Evidence(Strict):
@@ -144,19 +150,46 @@ class Condition(Strict):
     eog: Literal["leave", "regress"] = "leave"
 
 
+def _each_number(values: Iterable[object]) -> Iterator[float]:
+    for value in values:
+        with pointing_at(value):
+            found = number(value)
+        yield found
+
+
 def _weights(value: Any) -> Any:
     """Read `laplacian`, `ssd`, or weights by site."""
-    allowed = "`laplacian`, `ssd`, or weights by site: `{C3: 1, F3: -0.25, Cz: -0.25, P3: -0.5}`"
+    allowed = (
+        "`laplacian`, `ssd`, `pcc` (a source), or weights by site: "
+        "`{C3: 1, F3: -0.25, Cz: -0.25, P3: -0.5}`"
+    )
     if isinstance(value, Mapping):
         if len(value) < 2:
             raise mistake("a spatial filter weights at least two sites", allowed, value)
-        return {str(k): number(v) for k, v in value.items()}
+        return dict(zip(map(str, value), _each_number(value.values()), strict=True))
     if value in SPATIAL:
         return str(value)
     raise mistake(f"unknown spatial filter {shown(value)}", allowed)
 
 
 Spatial = Annotated[str | dict[str, float], BeforeValidator(_weights)]
+
+
+def _numbers(value: Any) -> Any:
+    if not isinstance(value, (list, tuple)):
+        raise mistake(f"a list of numbers is wanted here, not {described(value)}", "`[1, -0.5]`")
+    return tuple(_each_number(value))
+
+
+def _within(value: Any) -> float:
+    found = number(value)
+    if not 0.1 <= found <= 5.0:
+        raise mistake(f"{shown(value)} is no range of z scores", "from 0.1 to 5")
+    return found
+
+
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_numbers)]
+Within = Annotated[float, BeforeValidator(_within)]
 
 
 class Feature(Strict):
@@ -179,10 +212,15 @@ class Feature(Strict):
     fit: Literal["session", "course", "fixed"] | None = None
     spatial: Spatial | None = None
     iaf: Annotated[tuple[float, float] | None, *iaf_band] = None
+    weights: Numbers = ()
+    within: Within | None = None
+    norms: Text | None = None
+    norm: tuple[float, float] | None = None  # mean and SD out of the norms, on our scale
+    options: Options = Field(default_factory=dict, alias="with")
 
     written: ClassVar[tuple[str, ...]] = (
         "kind", "at", "of", "band", "total", "smooth", "window", "reference", "delay", "target",
-        "fit", "spatial",
+        "fit", "spatial", "weights", "within", "norms", "with",
     )  # fmt: skip
 
     @classmethod
@@ -277,133 +315,6 @@ class BaselineBlock(Strict):
     uses: Annotated[Names, AfterValidator(_used)] = Field(default=(), alias="for")
 
 
-class Threshold(Strict):
-    """What a feature is compared with.
-
-    `value` is in the feature's unit, `unit` as written (empty for a bare number); `success` is
-    the share of clean baseline time at which the condition alone would hold.
-    """
-
-    method: Literal["fixed", "percentile"]
-    value: float | None = None
-    success: Success | None = None
-    unit: Literal["", "uV", "uV2", "s"] = ""
-
-    written: ClassVar[tuple[str, ...]] = ("baseline", "success", "fixed")
-
-    @classmethod
-    def shape(cls, data: Any) -> Any:
-        """Read `{fixed: 12 uV2}` or `{baseline: percentile, success: 65 %}`."""
-        allowed = THRESHOLDS
-        if not isinstance(data, Map):
-            raise mistake(f"a threshold is a mapping, not {described(data)}", allowed)
-        rest = {k: v for k, v in data.items() if k not in cls.written}
-        if ("fixed" in data) == ("baseline" in data):
-            raise mistake("a threshold is either `fixed` or from the `baseline`", allowed)
-        if "fixed" in data:
-            if "success" in data:
-                raise mistake("`success` goes with `baseline`, not with `fixed`", allowed,
-                              data["success"])  # fmt: skip
-            value, unit = fixed_number(data["fixed"])
-            return data.reshaped({"method": "fixed", "value": value, "unit": unit, **rest})
-        method = data["baseline"]
-        if method != "percentile":
-            raise mistake(f"unknown baseline threshold {shown(method)}", "`percentile`", method)
-        if "success" not in data:
-            raise mistake("a baseline threshold needs `success`", allowed)
-        return data.reshaped({"method": "percentile", "success": data["success"], **rest})
-
-
-def fixed_number(value: Any) -> tuple[float, str]:
-    """Read the number of a `fixed:` key: with a unit, or bare for a feature without one.
-
-    Raises
-    ------
-    PydanticCustomError
-        Pointing at the value.
-    """
-    try:
-        if isinstance(value, str):
-            return measured(value, (POWER, VOLTAGE, TIME))
-        return number(value), ""
-    except PydanticCustomError as error:
-        context = error.context or {}
-        raise mistake(context["what"], context["allowed"], value) from None
-
-
-class Rule(Strict):
-    """A condition on one feature."""
-
-    feature: Name
-    direction: Literal["above", "below"]
-    threshold: Threshold
-
-    written: ClassVar[tuple[str, ...]] = ("feature", "above", "below")
-
-    @classmethod
-    def shape(cls, data: Any) -> Any:
-        """Read `{feature: x, above: {...}}` or `below`."""
-        if not isinstance(data, Map):
-            return data
-        items = {k: v for k, v in data.items() if k not in ("above", "below")}
-        if ("above" in data) == ("below" in data):
-            raise mistake(
-                "a rule needs exactly one of `above` and `below`",
-                "`above: {baseline: percentile, success: 65 %}`",
-            )
-        direction = "above" if "above" in data else "below"
-        return data.reshaped({**items, "direction": direction, "threshold": data[direction]})
-
-
-class Reward(Rule):
-    """The rewarded condition: how long it must hold, and the pause after a reward."""
-
-    sustain_s: ShortTime = Field(default=0.5, alias="sustain")
-    refractory_s: ShortTime = Field(default=2.0, alias="refractory")
-
-    written: ClassVar[tuple[str, ...]] = ("feature", "above", "below", "sustain", "refractory")
-
-
-class Edge(Strict):
-    """One end of the level: a fixed value, or the baseline median plus a number of MADs."""
-
-    fixed: float | None = None
-    plus_mad: Mads = 0.0
-    unit: Literal["", "uV", "uV2", "s"] = ""
-
-    written: ClassVar[tuple[str, ...]] = ("baseline", "plus", "fixed")
-
-    @classmethod
-    def shape(cls, data: Any) -> Any:
-        """Read `{baseline: median, plus: -1 mad}` or `{fixed: 3 uV2}`."""
-        allowed = EDGES
-        if not isinstance(data, Map):
-            raise mistake(f"an edge is a mapping, not {described(data)}", allowed)
-        rest = {k: v for k, v in data.items() if k not in cls.written}
-        if ("fixed" in data) == ("baseline" in data):
-            raise mistake("an edge is either `fixed` or from the `baseline`", allowed)
-        if "fixed" in data:
-            if "plus" in data:
-                raise mistake("`plus` goes with `baseline`, not with `fixed`", allowed,
-                              data["plus"])  # fmt: skip
-            value, unit = fixed_number(data["fixed"])
-            return data.reshaped({"fixed": value, "unit": unit, **rest})
-        of = data["baseline"]
-        if of != "median":
-            raise mistake(f"unknown baseline edge {shown(of)}", "`median`", of)
-        plus = {"plus_mad": data["plus"]} if "plus" in data else {}
-        return data.reshaped({**plus, **rest})
-
-
-class Level(Strict):
-    """How a feature becomes the continuous level, 0 at `start` to 1 at `end`."""
-
-    feature: Name
-    start: Edge = Field(alias="from")
-    end: Edge = Field(alias="to")
-    smooth_s: ShortTime = Field(default=0.3, alias="smooth")
-
-
 class Sound(Strict):
     """What is heard; names from the registry of sounds."""
 
@@ -420,96 +331,92 @@ class Feedback(Strict):
     sound: Sound = Sound()
 
 
-STEP_KINDS = ("train", "rest", "transfer")
+class Safety(Strict):
+    """Who must be there, where it may run, and for whom it is not."""
+
+    clinician: Literal["present", "not needed"] = "not needed"
+    rooms: Annotated[Names, AfterValidator(_rooms)] = ("clinical", "research", "test")
+    exclude: Names = ()
 
 
-class SessionStep(Strict):
-    """One step of the session, as written; `repeat` is already expanded."""
+class Sleep(Strict):
+    """Guard against sleep: both features beyond rest for a minute give a soft tone.
 
-    kind: Literal["baseline", "train", "rest", "transfer"]
-    lasts_s: Annotated[float, *quantity(TIME, 0.0, 4 * 3600.0)] = Field(default=0.0, alias="lasts")
-    say: Text | None = None
-    name: Name | None = None
-    eyes: Eyes | None = None
+    Theta above its resting median and delta above twice its resting size (science: P5).
+    """
 
-    written: ClassVar[tuple[str, ...]] = (*STEP_KINDS, "say", "name", "eyes")
-
-    @classmethod
-    def shape(cls, data: Any) -> Any:
-        """Read `baseline` or `{train: 180 s, say: "..."}`."""
-        allowed = "`baseline`, `{train: 180 s}`, `{rest: 30 s}`, `{transfer: 180 s}` or `repeat`"
-        if isinstance(data, Word) and data == "baseline":
-            made = Map(kind=data)
-            made.at, made.key, made.name = data.at, data.key, data.name
-            return made
-        if not isinstance(data, Map):
-            raise mistake(f"{shown(data)} is no step of a session", allowed)
-        kinds = [k for k in STEP_KINDS if k in data]
-        if len(kinds) != 1:
-            raise mistake("a step is exactly one of train, rest and transfer", allowed)
-        rest = {k: v for k, v in data.items() if k not in STEP_KINDS}
-        return data.reshaped({"kind": kinds[0], "lasts": data[kinds[0]], **rest})
+    theta: Name
+    delta: Name
 
 
-def _flat(session: Any) -> Any:
-    """Expand every `repeat` of a session as written."""
-    if not isinstance(session, Seq):
-        return session
-    flat = Seq(_expanded(session, 1))
-    flat.at, flat.key, flat.name = session.at, session.key, session.name
-    return flat
+class Crossover(Strict):
+    """How long theta amplitude exceeds alpha amplitude; both in uV."""
+
+    theta: Name
+    alpha: Name
 
 
-def _expanded(steps: Seq, times: int) -> list[Any]:
-    out: list[Any] = []
-    for step in steps:
-        if isinstance(step, Map) and "repeat" in step:
-            out += _repeated(step, times)
-        else:
-            out.append(step)
-        if len(out) * times > MAX_STEPS:
-            raise mistake(
-                f"the session has more than {MAX_STEPS} steps", "use longer blocks", steps
-            )
-    return out
+class Watch(Strict):
+    """What is watched beside the reward, for people and the report."""
 
-
-def _repeated(step: Map, times: int) -> list[Any]:
-    allowed = "`{repeat: 6, blocks: [{train: 180 s}, {rest: 30 s}]}`"
-    unknown = [k for k in step if k not in ("repeat", "blocks")]
-    if unknown:
-        raise mistake(f"`{unknown[0]}` does not belong beside `repeat`", allowed, step)
-    count, blocks = step["repeat"], step.get("blocks")
-    if not isinstance(count, int) or getattr(count, "flag", False) or not 1 <= count <= MAX_STEPS:
-        raise mistake(f"repeat: {described(count)} is not a number of times", allowed, count)
-    if not isinstance(blocks, Seq) or not blocks:
-        raise mistake("`repeat` needs a list of `blocks`", allowed, step)
-    return _expanded(blocks, times * count) * count
+    sleep: Sleep | None = None
+    crossover: Crossover | None = None
 
 
 class Protocol(Strict):
-    """A whole protocol."""
+    """A whole protocol.
 
-    format: Format
+    Without a `reward` nothing is rewarded: the person sees or hears the level alone.
+    """
+
+    format: Annotated[int, *format_up_to(FORMAT)]
     name: Name
     title: Text
+    indication: Names = ()
     evidence: Evidence
     summary: Text
     cautions: Names = ()
+    safety: Safety = Safety()
     needs: Needs
     condition: Condition
     features: dict[Name, Feature]
     gates: Gates = Gates()
     baseline: tuple[BaselineBlock, ...]
-    reward: Reward
+    preset: Literal["auto_reward_fixed_inhibit"] | None = None
+    reward: Reward | None = None
     inhibit: tuple[Rule, ...] = ()
+    trial: Trial | None = None
+    watch: Watch = Watch()
     feedback: Feedback
-    session: Annotated[tuple[SessionStep, ...], BeforeValidator(_flat)]
+    session: Annotated[tuple[SessionStep, ...], BeforeValidator(flat_session)]
+
+    newest_format: ClassVar[int] = FORMAT
+
+    @classmethod
+    def shape(cls, data: Any) -> Any:
+        """Write out what a preset stands for."""
+        if not isinstance(data, Map) or not _has_preset(data):
+            return data
+        return data.reshaped({**data, **_preset(data)})
+
+    @classmethod
+    def yaml_keys(cls) -> tuple[str, ...]:
+        """Return the keys that may be written in YAML; `extends` is followed before."""
+        return (*super().yaml_keys(), "extends")
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The reward rule first, then the inhibits."""
-        return (self.reward, *self.inhibit)
+        """The reward's conditions first, then the inhibits."""
+        if self.reward is None:
+            return ()
+        return (self.reward, *self.reward.also, *self.inhibit)
+
+    @property
+    def trained(self) -> str:
+        """The feature that is trained: rewarded, of the trials, or else shown."""
+        if self.reward is not None:
+            return self.reward.feature
+        return self.feedback.level.feature if self.trial is None else self.trial.feature
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -518,3 +425,48 @@ class Protocol(Strict):
         for feature in self.features.values():
             seen.update(dict.fromkeys(feature.at))
         return tuple(seen)
+
+
+def _has_preset(data: Map) -> bool:
+    # A preset that is misspelt is one mistake, told there, and not one at each threshold too.
+    misspelt = [k[1:] for k in data if k.startswith("?")]
+    return "preset" in data or bool(get_close_matches("preset", misspelt, n=1))
+
+
+def _preset(data: Map) -> dict[str, Any]:
+    """Return reward and inhibits with the thresholds that the preset fills in."""
+    out: dict[str, Any] = {}
+    reward, inhibit = data.get("reward"), data.get("inhibit")
+    if isinstance(reward, Map):
+        rewarded = _filled(reward, {})
+        if isinstance(reward.get("all"), Seq):
+            rewarded = reward.reshaped({**reward, "all": _each(reward["all"], {})})
+        out["reward"] = rewarded
+    if isinstance(inhibit, Seq):
+        frozen = {"over": "60 s", "freeze_after": f"{SETTLE_S:g} s"}
+        out["inhibit"] = _each(inhibit, frozen)
+    return out
+
+
+def _each(rules: Seq, more: Mapping[str, str]) -> Seq:
+    made = Seq(_filled(r, more) if isinstance(r, Map) else r for r in rules)
+    made.at, made.key, made.name, made.parent = rules.at, rules.key, rules.name, rules.parent
+    return made
+
+
+def _filled(rule: Map, more: Mapping[str, str]) -> Map:
+    """Return a rule with a running threshold where it does not say how one comes about."""
+    out: dict[str, Any] = dict(rule)
+    for way in ("above", "below"):
+        given = rule.get(way)
+        if isinstance(given, Map) and "success" in given and not set(given) & set(WAYS):
+            words = {"running": "percentile", **more}
+            added = {k: _word(v, given.at) for k, v in words.items()}
+            out[way] = given.reshaped({**added, **given})
+    return rule.reshaped(out)
+
+
+def _word(text: str, at: Place) -> Word:
+    word = Word(text)
+    word.at = at
+    return word

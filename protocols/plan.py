@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from engine.errors import InputError
 from engine.frames import Phase, PhaseKind
 from engine.units import spoken_s
-from protocols.load import eyes_of
+from protocols.facts import eyes_of
 from protocols.model import BaselineBlock, Protocol, SessionStep
 
-__all__ = ["READY_S", "SHORTEST_CLEAN_S", "expand", "shortest_s", "total_s"]
+__all__ = ["READY_S", "SHORTEST_CLEAN_S", "expand", "is_random", "shortest_s", "total_s"]
 
 READY_S = 5.0  # time to read one sentence and settle
+WAITS_S = 300.0  # the most that a self-paced block waits for the person
+SHORT_WAITS_S = 2.0  # in a shortened session, where perhaps nobody is there
 
 # A shortened session still has to be a session: these are the least with which every stage runs.
 SHORT_SHARE = 0.92  # of the asked time; gates extend training blocks by up to 20 %
@@ -36,15 +41,22 @@ _KINDS = {
 }
 
 
-def expand(protocol: Protocol, short_s: float | None = None) -> tuple[Phase, ...]:
+def is_random(protocol: Protocol) -> bool:
+    """Return whether the order of something in the session is drawn."""
+    return protocol.trial is not None or any(s.shuffled for s in protocol.session)
+
+
+def expand(protocol: Protocol, short_s: float | None = None, seed: int = 0) -> tuple[Phase, ...]:
     """Return the phases of the session, ending with DONE.
 
     Each baseline block, training and transfer is preceded by READY; PREPARING follows the last
-    baseline; a rest as the last step is POST.
+    baseline; `post` is POST. The order of shuffled blocks and of the trials' tasks is drawn.
 
     Parameters
     ----------
     protocol : Protocol
+    seed : int
+        Of what is drawn (PCG64); the recording's header keeps it.
     short_s : float, optional
         Shorten everything so that the session lasts about this long. The nominal time is then
         92 % of it, which leaves room for gated time. Never lengthens a session.
@@ -56,7 +68,7 @@ def expand(protocol: Protocol, short_s: float | None = None) -> tuple[Phase, ...
     """
     if short_s is not None and not math.isfinite(short_s):
         raise InputError(f"A session cannot last {short_s:g} s.", "Give a number of seconds.")
-    phases = _numbered(tuple(_phases(protocol)))
+    phases = _numbered(tuple(_phases(protocol, np.random.default_rng(seed))))
     if short_s is None or total_s(phases) <= SHORT_SHARE * short_s:
         return phases
     return _shortened(phases, short_s)
@@ -72,18 +84,32 @@ def shortest_s(plan: Sequence[Phase]) -> float:
     return sum(_least(p) for p in plan) / SHORT_SHARE
 
 
-def _phases(protocol: Protocol) -> Iterator[Phase]:
-    last = len(protocol.session) - 1
-    for i, step in enumerate(protocol.session):
+def _phases(protocol: Protocol, rng: np.random.Generator) -> Iterator[Phase]:
+    for step in _drawn(protocol.session, rng):
         if step.kind == "baseline":
             for block in protocol.baseline:
                 yield from _baseline(block)
             yield Phase(0, PhaseKind.PREPARING, "preparing", 0.0, "One moment.")
-        elif step.kind == "rest":
-            yield _rest(step, PhaseKind.POST if i == last else PhaseKind.REST)
+        elif step.kind in ("rest", "post"):
+            yield _rest(step, PhaseKind.POST if step.kind == "post" else PhaseKind.REST)
         else:
-            yield from _training(step, eyes_of(protocol, step.eyes))
+            yield from _training(step, protocol, rng)
     yield Phase(0, PhaseKind.DONE, "done", 0.0, "Done. Thank you.")
+
+
+def _drawn(session: Sequence[SessionStep], rng: np.random.Generator) -> Iterator[SessionStep]:
+    """Yield the steps with each shuffle's parts in an order drawn for this session."""
+    for group, steps in itertools.groupby(session, lambda s: s.shuffled and s.shuffled[0]):
+        if group is None:
+            yield from steps
+            continue
+        parts: dict[int, list[SessionStep]] = {}
+        for step in steps:
+            assert step.shuffled is not None
+            parts.setdefault(step.shuffled[1], []).append(step)
+        order = list(parts)
+        for k in rng.permutation(len(order)):
+            yield from parts[order[int(k)]]
 
 
 def _baseline(block: BaselineBlock) -> Iterator[Phase]:
@@ -103,10 +129,18 @@ def _baseline(block: BaselineBlock) -> Iterator[Phase]:
     )
 
 
-def _training(step: SessionStep, eyes: str) -> Iterator[Phase]:
+def _training(step: SessionStep, protocol: Protocol, rng: np.random.Generator) -> Iterator[Phase]:
+    eyes = eyes_of(protocol, step.eyes)
     name, say = step.name or step.kind, step.say or _SAY[step.kind]
-    yield Phase(0, PhaseKind.READY, name, READY_S, say, eyes)
-    yield Phase(0, _KINDS[step.kind], name, step.lasts_s, say, eyes)
+    lasts_s = step.lasts_s
+    trials: tuple[int, ...] = ()
+    if step.trials is not None and protocol.trial is not None:
+        lasts_s = step.trials * protocol.trial.lasts_s
+        tasks = np.arange(step.trials) % len(protocol.trial.tasks)
+        trials = tuple(int(k) for k in rng.permutation(tasks))
+    waits_s = WAITS_S if step.self_paced else 0.0
+    yield Phase(0, PhaseKind.READY, name, READY_S, say, eyes, waits_s=waits_s)
+    yield Phase(0, _KINDS[step.kind], name, lasts_s, say, eyes, ask=step.ask or "", trials=trials)
 
 
 def _rest(step: SessionStep, kind: PhaseKind) -> Phase:
@@ -169,9 +203,23 @@ def _shortened(phases: tuple[Phase, ...], short_s: float) -> tuple[Phase, ...]:
     if over > 1e-9:
         lasts = _squeezed(phases, lasts, over)
     return tuple(
-        replace(p, lasts_s=lasts.get(p.index, p.lasts_s), needs_clean_s=_clean(p, scale))
+        replace(
+            p,
+            lasts_s=lasts.get(p.index, p.lasts_s),
+            needs_clean_s=_clean(p, scale),
+            waits_s=min(p.waits_s, SHORT_WAITS_S),
+            trials=_fewer(p, lasts.get(p.index, p.lasts_s)),
+        )
         for p in phases
     )
+
+
+def _fewer(phase: Phase, lasts_s: float) -> tuple[int, ...]:
+    """Return the first trials of a block, as many as fit into its shorter time; one at least."""
+    if not phase.trials:
+        return ()
+    each_s = phase.lasts_s / len(phase.trials)
+    return phase.trials[: max(1, math.floor(lasts_s / each_s + 1e-9))]
 
 
 def _shared(blocks: Sequence[Phase], budget_s: float) -> dict[int, float]:

@@ -11,9 +11,9 @@ from engine.errors import RunError
 from protocols.baseline import Baseline, Scale, points, scaled
 
 if TYPE_CHECKING:
-    from protocols.model import Edge, Level, Rule
+    from protocols.rules import Edge, Level, Rule
 
-__all__ = ["LevelMap", "Schedule", "Smoother", "level_map"]
+__all__ = ["DynamicRange", "LevelMap", "Schedule", "Smoother", "dynamic_range", "level_map"]
 
 
 class Schedule:
@@ -127,7 +127,7 @@ def _edge(edge: Edge, scale: Scale, baseline: Baseline | None) -> float:
 
 
 def level_map(
-    level: Level, scale: Scale, baselines: Mapping[str, Baseline], reward: Rule
+    level: Level, scale: Scale, baselines: Mapping[str, Baseline], reward: Rule | None
 ) -> LevelMap | None:
     """Return how the level follows from its feature, or None while a baseline is missing.
 
@@ -139,7 +139,7 @@ def level_map(
         Of the level's feature.
     baselines : mapping of str to Baseline
         What is known of the person.
-    reward : Rule
+    reward : Rule or None
         The reward rule: when it watches the same feature, the level must grow its way.
 
     Raises
@@ -147,6 +147,8 @@ def level_map(
     RunError
         If the edges coincide, are no numbers, or run against the reward.
     """
+    if level.start is None or level.end is None:
+        return None
     base = baselines.get(level.feature)
     start = _edge(level.start, scale, base)
     end = _edge(level.end, scale, base)
@@ -160,9 +162,76 @@ def level_map(
     # One edge fixed, the other from the person: only now is it known which is the higher. A
     # picture that grows while the person does the opposite would teach the opposite.
     mixed = (level.start.fixed is None) != (level.end.fixed is None)
-    if mixed and level.feature == reward.feature and (end > start) != (reward.direction == "above"):
+    same = reward is not None and level.feature == reward.feature
+    if mixed and same and (end > start) != (reward is not None and reward.direction == "above"):
         raise RunError(
             f"With this baseline the level of {level.feature} would run against its reward.",
             "Give both edges of feedback: level: from the baseline, or both fixed.",
         )
     return LevelMap(scale, start, end)
+
+
+class DynamicRange:
+    """A level whose range follows the person, after Delorme's neurofeedbacklab.
+
+    Every 0.25 s the range widens by 3.33 % of itself at the end that was exceeded, and else shrinks
+    by 1 %; the level moves by at most 0.05 in that time.
+
+    Parameters
+    ----------
+    scale : {"ln", "linear"}
+    low, high : float
+        Where the range begins, on the feature's scale.
+    least : float
+        The narrowest range.
+    down : bool
+        The level falls as the feature rises.
+    grid_hz : float
+    """
+
+    WIDEN, SHRINK, STEP, EVERY_S = 1.0 / 30.0, 0.01, 0.05, 0.25
+
+    def __init__(
+        self, scale: Scale, low: float, high: float, least: float, down: bool, grid_hz: float
+    ) -> None:
+        self._scale: Scale = scale
+        self.low, self.high = low, high
+        self._least = least
+        self._down = down
+        self._every = max(1, points(self.EVERY_S, grid_hz))
+        self._step = self.STEP / self._every
+        self._n = 0
+        self._level = 0.5
+
+    def __call__(self, value: float) -> float:
+        """Return the level 0..1 of a known value in the feature's own unit."""
+        x = scaled(value, self._scale)
+        self._n += 1
+        if self._n % self._every == 0:
+            width = self.high - self.low
+            if x > self.high:
+                self.high += self.WIDEN * width
+            elif x < self.low:
+                self.low -= self.WIDEN * width
+            elif width * (1.0 - self.SHRINK) >= self._least:
+                self.low += 0.5 * self.SHRINK * width
+                self.high -= 0.5 * self.SHRINK * width
+        aim = min(1.0, max(0.0, (x - self.low) / (self.high - self.low)))
+        aim = 1.0 - aim if self._down else aim
+        self._level += min(self._step, max(-self._step, aim - self._level))
+        return self._level
+
+
+def dynamic_range(
+    level: Level, scale: Scale, baselines: Mapping[str, Baseline], grid_hz: float
+) -> DynamicRange | None:
+    """Return the range that follows the person, or None while the rest is not known.
+
+    It begins at the baseline's 5th and 95th percentile and never gets narrower than one MAD.
+    """
+    base = baselines.get(level.feature)
+    if base is None:
+        return None
+    low, high = (scaled(base.quantile(q), scale) for q in (0.05, 0.95))
+    return DynamicRange(scale, low, max(high, low + base.mad), base.mad, level.grows == "down",
+                        grid_hz)  # fmt: skip

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import tempfile
 import uuid
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,9 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_threads] = "1"
+
+Plugin = Callable[..., Path]
+"""Installs a package, see `plugin`."""
 
 LSL_SESSION_ID = f"neuroloop-test-{uuid.uuid4().hex[:12]}"  # one per run and per worker
 
@@ -57,3 +63,36 @@ def shared_data(pytestconfig: pytest.Config) -> Path:
     if not folder.is_dir():
         pytest.skip("real EEG is not at ../shared/data beside the repository")
     return folder
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugin]:
+    """Install small packages into a folder of this test, as an installer leaves them."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    before = set(sys.modules)
+
+    def install(
+        name: str, files: Mapping[str, str], points: Mapping[str, str], version: str = "1.0.0"
+    ) -> Path:
+        """Write modules; `points` maps ``group:name`` to ``module:attribute``."""
+        for path, text in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+        info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        lines = []
+        for point, value in points.items():
+            group, _, called = point.partition(":")
+            lines += [f"[{group}]", f"{called} = {value}"]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        importlib.invalidate_caches()
+        return folder
+
+    yield install
+    for module in set(sys.modules) - before:
+        where = getattr(sys.modules[module], "__file__", None) or ""
+        if where.startswith(str(folder)):
+            del sys.modules[module]

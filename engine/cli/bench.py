@@ -25,6 +25,25 @@ class Eyes(StrEnum):
     closed = "closed"
 
 
+class Response(StrEnum):
+    """How the simulated person answers to feedback."""
+
+    learner = "learner"
+    non_learner = "non_learner"
+    drifter = "drifter"
+    muscle_cheat = "muscle_cheat"
+    blink_cheat = "blink_cheat"
+
+
+class Rhythm(StrEnum):
+    """What the simulated person has in hand."""
+
+    alpha = "alpha"
+    smr = "smr"
+    theta = "theta"
+    beta = "beta"
+
+
 Network = Annotated[
     bool, typer.Option("--network", help="Offer the stream to other computers too.")
 ]
@@ -72,11 +91,20 @@ def simulate(
     mains: Annotated[
         float, typer.Option("--mains", metavar="HZ", help="Frequency of the mains hum.")
     ] = 50.0,
+    person: Annotated[
+        Response | None,
+        typer.Option("--person", help="How the person answers to the feedback of the session."),
+    ] = None,
+    rhythm: Annotated[
+        Rhythm, typer.Option("--rhythm", help="Which rhythm such a person has in hand.")
+    ] = Rhythm.smr,
     network: Network = False,
 ) -> None:
     """Offer a simulated person as an LSL stream, with faults on demand.
 
-    Ends with Ctrl-C. The room `sim` is made for it.
+    Ends with Ctrl-C. The room `sim` is made for it. With --person the person watches the feedback
+    that the session publishes: a learner earns more with time, a drifter less, a cheat clenches
+    the jaw or blinks when rewards stay away.
     """
     from engine import simulate as bench
     from engine.faultscript import load_faults
@@ -93,6 +121,8 @@ def simulate(
         blinks=blinks,
         jaw=jaw,
         mains_hz=mains,
+        person=person.value if person else "",
+        rhythm=rhythm.value,
         network=bench.Network(loopback_only=not network),
     )
     if faults is not None:

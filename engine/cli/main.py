@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.cli import bench, protocols, recordings, rooms, sessions
+from engine.cli import bench, forms, progress, protocols, recordings, rooms, sessions, study
 from engine.cli.words import complaints, logging_to, print_to, say
 from engine.errors import NeuroloopError
 
@@ -60,6 +60,9 @@ protocols.register(app)
 rooms.register(app)
 bench.register(app)
 recordings.register(app)
+forms.register(app)
+progress.register(app)
+study.register(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

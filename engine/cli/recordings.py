@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.study import Folder, PassphraseFile, private_key_of
 from engine.cli.words import (
     Json,
+    MaybeRoom,
     Out,
     Plainly,
     Recording,
@@ -27,6 +29,9 @@ def register(app: typer.Typer) -> None:
         cls=Plainly,
         short_help="Run recordings or EEG files through a protocol, as fast as possible.",
     )(replay)
+    app.command(
+        cls=Plainly, short_help="Give a session's feedback on, as a control condition for others."
+    )(donate)
     app.command(cls=Plainly, short_help="Write a repaired copy of a damaged recording.")(recover)
     app.command(cls=Plainly, short_help="Write the report of a session again.")(report)
     app.command(cls=Plainly, short_help="Export a session as a BIDS data set.")(export)
@@ -54,6 +59,17 @@ def replay(
         ),
     ] = None,
     out: Out = None,
+    room: MaybeRoom = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--study",
+            metavar="FILE",
+            help="After a study: open the research logs of its blinded sessions.",
+        ),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    allocation: Folder = None,
     json_: Json = False,
 ) -> None:
     """Run recordings or EEG files through a protocol, as fast as possible.
@@ -61,9 +77,14 @@ def replay(
     A recording without --protocol is decided again and compared with what was decided live; exit
     code 1 when they differ. Features, decisions and events are written as tables beside the file,
     or to --out. In a folder, a file that fails does not stop the others; then the exit code is 2.
+    A protocol with parts from other packages needs the room that lists them: --room.
     """
     from engine.batch import replay_all
+    from engine.plugins import load_plugins, registries
+    from engine.room import load_room
 
+    private_key = None if study is None else private_key_of(study, passphrase_file, allocation)
+    wanted = () if room is None else load_room(room).wanted_plugins
     with progress_bar(not json_) as progress, mistakes_as(json_):
         results = replay_all(
             path,
@@ -71,6 +92,8 @@ def replay(
             short,
             mains,
             out,
+            known=registries(load_plugins(wanted)),
+            private_key=private_key,
             say=(lambda _: None) if json_ else say,
             progress=progress,
         )
@@ -79,6 +102,40 @@ def replay(
     if any(r.get("identical_to_recording") is False for r in results):
         raise typer.Exit(1)
     raise typer.Exit(2 if any("error" in r for r in results) else 0)
+
+
+def donate(
+    path: Recording,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder of donor files; else beside it."),
+    ] = None,
+    session: Annotated[
+        int,
+        typer.Option(
+            "--session", metavar="NUMBER", help="Which session of the person it was, for yoked."
+        ),
+    ] = 0,
+) -> None:
+    """Give the feedback of a session on, as a control condition for others.
+
+    The donor file holds levels and rewards, point by point, and nothing else of the person. Ask
+    for consent first. Only real, unblinded sessions can be given on.
+    """
+    import hashlib
+
+    from engine.donors import SUFFIX, write_donor
+    from engine.donors import donate as given_on
+    from engine.recording import read
+
+    if not 0 <= session <= 500:
+        raise InputError(f"{session} is no number of a session.", "Count from 1.")
+    donor = given_on(read(path), session)
+    # The name tells nobody whose it was.
+    content = b"".join(b.level.tobytes() + b.reward.tobytes() for b in donor.blocks)
+    name = f"{donor.protocol}_{hashlib.sha256(content).hexdigest()[:12]}{SUFFIX}"
+    target = write_donor(donor, (path.parent if out is None else out) / name)
+    say(f"Donor file: {target} ({len(donor.blocks)} blocks)")
 
 
 def recover(path: Recording) -> None:
@@ -98,14 +155,47 @@ def recover(path: Recording) -> None:
 
 
 def report(
-    path: Recording,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RECORDING",
+            help="The .xdf file that a session left behind; with --cred-nf also a folder of them.",
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE", help="The page to write; else beside the recording."),
     ] = None,
+    cred_nf: Annotated[
+        bool, typer.Option("--cred-nf", help="Fill in the CRED-nf checklist instead.")
+    ] = False,
+    study: Annotated[
+        Path | None,
+        typer.Option("--study", metavar="FILE", help="With --cred-nf: the study file."),
+    ] = None,
+    assignments: Annotated[
+        Path | None,
+        typer.Option(
+            "--assignments",
+            metavar="FILE",
+            help="With --cred-nf, after a study: the table that `neuroloop unseal` wrote.",
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Write the report of a session again, from its recording alone: one HTML page."""
+    """Write the report of a session again, from its recording alone: one HTML page.
+
+    With --cred-nf: the 24 items of the CRED-nf checklist for neurofeedback studies, filled from
+    the recordings, the forms beside them and the study file, and what is blank.
+    """
+    if cred_nf:
+        with mistakes_as(json_):
+            _checklist(path, study, assignments, out, json_)
+        return
+    if study is not None or assignments is not None:
+        raise InputError(
+            "A study file belongs to the checklist.", "Add --cred-nf, or leave --study out."
+        )
     from engine.recording import read
 
     if json_:
@@ -123,6 +213,28 @@ def report(
     from engine.report import write_report  # matplotlib: seconds
 
     say(f"Report: {write_report(path, out)}")
+
+
+def _checklist(
+    path: Path, study: Path | None, assignments: Path | None, out: Path | None, json_: bool
+) -> None:
+    from engine.crednf import arms_of, checklist, lines, recordings_of, summary
+    from engine.study import load_study
+
+    loaded = None if study is None else load_study(study)
+    if assignments is not None and loaded is None:
+        raise InputError("Assignments belong to a study.", "Give its file with --study FILE.")
+    arms = None
+    if assignments is not None and loaded is not None:
+        arms = arms_of(assignments, loaded)
+    made = checklist(recordings_of(path, loaded), loaded, arms)
+    if json_:
+        print_json(summary(made))
+        return
+    from engine.crednfpage import write_checklist
+
+    say("\n".join(lines(made)))
+    say(f"\nChecklist: {write_checklist(made, path, out)}")
 
 
 def export(

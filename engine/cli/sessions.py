@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli.words import Out, Plain, Plainly, ProtocolArgument, RoomOption, Short, logged, say
+from engine.cli.words import Out, Plain, Plainly, RoomOption, Short, logged, say
 from engine.errors import InputError
 
 
@@ -48,14 +48,20 @@ def demo(
 
 
 def run(
-    protocol: ProtocolArgument,
+    protocol: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="PROTOCOL",
+            help="Name from `neuroloop protocols`, or your own YAML file; a study has its own.",
+        ),
+    ] = None,
     room: RoomOption = "sim",
     client: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--client", metavar="ID", help="Code of the person, as A17: never a name or birth date."
         ),
-    ] = "test",
+    ] = None,
     short: Short = None,
     out: Out = None,
     headless: Annotated[
@@ -75,18 +81,85 @@ def run(
         float,
         typer.Option("--find", metavar="SECONDS", help="How long to look for the amplifier."),
     ] = 5.0,
+    clinician_present: Annotated[
+        bool,
+        typer.Option(
+            "--clinician-present", help="A clinician is in the room, and stays to the end."
+        ),
+    ] = False,
+    age: Annotated[
+        float | None,
+        typer.Option("--age", metavar="YEARS", help="Of the person, where norms are used."),
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control",
+            metavar="KIND",
+            help="Present something else, openly: yoked, replay_own, replay_other, inverse, "
+            "random_band, other_site, noise or no_feedback. Not in clinical rooms.",
+        ),
+    ] = None,
+    donors: Annotated[
+        Path | None,
+        typer.Option("--donors", metavar="DIR", help="Donor files for yoked and replay_other."),
+    ] = None,
+    sites: Annotated[
+        list[str] | None,
+        typer.Option("--control-site", metavar="SITE", help="For other_site; may be repeated."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", metavar="NUMBER", help="Of everything that is drawn."),
+    ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option("--study", metavar="FILE", help="Run a participant's next study session."),
+    ] = None,
+    participant: Annotated[
+        str | None,
+        typer.Option("--participant", metavar="TOKEN", help="Token of the participant."),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="Runtime key; else beside the allocation."),
+    ] = None,
+    allocation: Annotated[
+        Path | None,
+        typer.Option("--allocation", metavar="DIR", help="Else the folder of the study file."),
+    ] = None,
 ) -> None:
     """Run a session with the person in the chair.
 
     Looks for the amplifier, checks the signal, shows the live view with its keys, and leaves a
     recording and a report. Ctrl-C stops at once and keeps what was recorded.
+
+    In a study (--study, --participant) the protocol and what is presented are given by the study;
+    nobody at this computer is told the arm.
     """
-    from engine.run import RunOptions, run_session
+    from engine.controls import Asked
+    from engine.run import RunOptions, StudyChoice, run_session
+
+    choice = None
+    if study is not None:
+        if participant is None:
+            raise InputError("A study session needs a participant.", "Give --participant TOKEN.")
+        if protocol is not None:
+            raise InputError("The study has its own protocol.", "Leave PROTOCOL out.")
+        choice = StudyChoice(study, participant, key, allocation)
+    elif protocol is None:
+        raise InputError("Which protocol?", "Name one of `neuroloop protocols`, or your own file.")
+    elif participant or key or allocation:
+        raise InputError("There is no study.", "Give --study FILE, or leave its options out.")
+    if control is None and (donors or sites):
+        raise InputError("There is no control condition.", "Give --control KIND.")
+    asked = None if control is None else Asked(control, donors, tuple(sites or ()))
+    given = client or (participant.strip().upper() if participant else "test")
 
     options = RunOptions(
-        protocol=protocol,
+        protocol=protocol or "",
         room=room,
-        client=client,
+        client=given,
         short_s=short,
         out=out,
         headless=headless,
@@ -94,7 +167,16 @@ def run(
         plain=plain,
         screening_file=screening_file,
         find_s=find,
+        age_years=age,
+        clinician=clinician_present,
+        control=asked,
+        study=choice,
+        seed=seed,
     )
+    if age is not None and not 0 < age <= 120:
+        raise InputError(f"An age of {age:g} years is not possible.", "Give --age in years.")
+    if seed is not None and not 0 <= seed < 2**32:
+        raise InputError(f"{seed} is no seed.", "Give --seed 0 to 4294967295.")
     if not 0 < find <= 600:  # nan is neither
         raise InputError(f"Looking for {find:g} s finds nothing.", "Give --find 1 to 600.")
     with logged():

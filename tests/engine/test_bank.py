@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.bank import Bank, Raw, Reference
-from engine.features import COUPLED, FeatureDef
+from engine.features import COUPLED, FeatureDef, in_order, is_learned
 from engine.frames import Float
 
 GRID_HZ = 10.0
@@ -351,3 +351,183 @@ def test_a_shrunk_ratio_is_drawn_towards_the_baseline() -> None:
     assert got[1] == pytest.approx(math.log((6.0 + 6.0) / (2.0 + 3.0)))
     assert got[2] == pytest.approx(math.log(6.0 / 8.0))  # no power is no infinity any more
     assert np.isnan(fed(defs, raw)[:, 0]).all()  # nothing is known of the baseline yet
+
+
+# ---------------------------------------------------------------- made of several
+
+
+def test_a_weighted_sum_adds_logarithms_of_powers_and_plain_values() -> None:
+    defs = (
+        power("a"),
+        power("b"),
+        FeatureDef("asym", "log_ratio", of=(0, 1)),
+        FeatureDef("sum", "weighted_sum", of=(0, 1, 2), weights_of=(1.0, -0.5, 2.0)),
+    )
+    got = fed(defs, [[8.0, 2.0, NAN, NAN], [0.0, 2.0, NAN, NAN], [8.0, NAN, NAN, NAN]])[:, 3]
+    expected = math.log(8.0) - 0.5 * math.log(2.0) + 2.0 * math.log(4.0)
+    assert got[0] == pytest.approx(expected, rel=1e-14)
+    assert np.isnan(got[1:]).all()  # one part unknown, nothing known
+
+
+def test_a_share_within_counts_z_scores_at_this_point() -> None:
+    names = ("a", "b", "c", "d")
+    defs = (
+        *(power(n) for n in names),
+        *(FeatureDef(f"z{n}", "z", of=(i,), norm=(0.0, 1.0)) for i, n in enumerate(names)),
+        FeatureDef("share", "share_within", of=(4, 5, 6, 7), within=1.5),
+    )
+    z = [[1.5, -1.5, 1.6, 0.0], [3.0, -3.0, 2.0, 9.0], [0.0, 0.0, 0.0, NAN]]
+    raw = [[*(math.exp(v) for v in row), *[NAN] * 5] for row in z]
+    raw[0][0] = math.exp(1.4)
+    raw[0][1] = math.exp(-1.4)
+    got = fed(defs, raw)[:, 8]
+    assert got[0] == 0.75
+    assert got[1] == 0.0
+    assert math.isnan(got[2])
+
+
+def test_norms_make_a_z_score_known_at_once() -> None:
+    defs = (
+        power("p"),
+        power("q"),
+        FeatureDef("asym", "log_ratio", of=(0, 1)),
+        FeatureDef("zp", "z", of=(0,), norm=(2.0, 0.5)),
+        FeatureDef("za", "z", of=(2,), norm=(0.1, 0.2)),
+        FeatureDef("own", "z", of=(0,)),
+    )
+    (row,) = fed(defs, [[math.exp(3.0), math.exp(2.8), *[NAN] * 4]])
+    assert row[3] == pytest.approx(2.0)
+    assert row[4] == pytest.approx(0.5)
+    assert math.isnan(row[5])
+    assert [is_learned(d) for d in defs] == [False, False, False, False, False, True]
+
+
+def test_parts_come_before_what_is_made_of_them() -> None:
+    defs = (
+        FeatureDef("top", "z", of=(1,), norm=(0.0, 1.0)),
+        FeatureDef("sum", "weighted_sum", of=(2, 3), weights_of=(1.0, 1.0)),
+        FeatureDef("z", "z", of=(4,), norm=(0.0, 1.0)),
+        power("p"),
+        power("q"),
+    )
+    assert in_order(defs) == (3, 4, 2, 1, 0)
+    (row,) = fed(defs, [[NAN, NAN, NAN, math.exp(1.0), math.exp(2.0)]])
+    assert row[:3] == pytest.approx([3.0, 3.0, 2.0])
+    circle = (FeatureDef("a", "z", of=(1,)), FeatureDef("b", "z", of=(0,)), power("p"))
+    with pytest.raises(ValueError, match="made of each other: a, b"):
+        in_order(circle)
+
+
+# ---------------------------------------------------------------- code from elsewhere
+
+
+class Largest:
+    """The largest value since a break."""
+
+    def __init__(self, options: Mapping[str, float], _grid_hz: float) -> None:
+        self.least = options["least"]
+        self.calls: list[object] = []
+        self.seen = -math.inf
+        MADE.append(self)
+
+    def step(self, values: tuple[float, ...]) -> float:
+        self.calls.append(values)
+        self.seen = max(self.seen, self.least, *values)
+        return self.seen
+
+    def skip(self, points: int) -> None:
+        self.calls.append(points)
+        self.seen = -math.inf
+
+
+MADE: list[Largest] = []
+
+
+def foreign(make: object, **options: float) -> tuple[FeatureDef, ...]:
+    mine = FeatureDef("mine", "largest", of=(1, 2), make=make, options=options, scale="linear")  # type: ignore[arg-type]
+    return (
+        mine,
+        power("p"),
+        power("q"),
+        FeatureDef("sum", "weighted_sum", of=(0, 1), weights_of=(1.0, 1.0)),
+    )
+
+
+def test_code_from_elsewhere_sees_known_values_at_clean_points() -> None:
+    MADE.clear()
+    bank = Bank(foreign(Largest, least=2.0), GRID_HZ)
+    rows = [(1.0, 1.5, True), (5.0, 4.0, True), (9.0, 9.0, False), (NAN, 1.0, True)]
+    rows += [(1.0, 3.0, True)]
+    got = [bank.step([NAN, p, q, NAN], ok)[0] for p, q, ok in rows]
+    bank.gap(7)
+    assert got == pytest.approx([2.0, 5.0, NAN, NAN, 3.0], nan_ok=True)
+    assert MADE[0].calls == [(1.0, 1.5), (5.0, 4.0), 1, 1, (1.0, 3.0), 7]
+    assert bank.faults == []
+    # A linear value is added as it is.
+    assert bank.step([NAN, math.e, 1.0, NAN], True)[3] == pytest.approx(math.e + 1.0)
+
+
+def gives(answer: object) -> object:
+    class Made(Largest):
+        def step(self, values: tuple[float, ...]) -> float:
+            if values[0] < 2.0:
+                return 1.0
+            if isinstance(answer, BaseException):
+                raise answer
+            return answer  # type: ignore[return-value]
+
+    return Made
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (ZeroDivisionError("no"), "ZeroDivisionError: no"),
+        (SystemExit(2), "SystemExit"),
+        (None, "gave NoneType"),
+        (3, "gave int"),
+        (True, "gave bool"),
+        (np.float32(1.0), "gave float32"),
+        (np.ones(2), "gave ndarray"),
+    ],
+)
+def test_what_fails_once_is_unknown_from_then_on(answer: object, words: str) -> None:
+    bank = Bank(foreign(gives(answer), least=0.0), GRID_HZ)
+    first = bank.step([NAN, 1.0, 1.0, NAN], True)
+    assert first[0] == 1.0
+    assert bank.faults == []
+    for p in (3.0, 1.0, 1.0):
+        row = bank.step([NAN, p, 1.0, NAN], True)
+        assert math.isnan(row[0])
+        assert math.isnan(row[3])
+        assert row[1] == p  # the others go on
+    ((name, reason),) = bank.faults
+    assert name == "mine"
+    assert words in reason
+    # A bank made after fitting keeps what was wrong, and does not ask again.
+    MADE.clear()
+    after = Bank(foreign(gives(answer), least=0.0), GRID_HZ, {}, bank.faults)
+    assert MADE == []
+    assert math.isnan(after.step([NAN, 1.0, 1.0, NAN], True)[0])
+    assert after.faults == bank.faults
+
+
+def test_no_number_is_no_fault() -> None:
+    for answer in (NAN, math.inf):
+        bank = Bank(foreign(gives(answer), least=0.0), GRID_HZ)
+        assert math.isnan(bank.step([NAN, 3.0, 1.0, NAN], True)[0])
+        assert bank.faults == []
+        assert bank.step([NAN, 1.0, 1.0, NAN], True)[0] == 1.0
+
+
+def test_what_cannot_be_made_or_skipped_is_a_fault() -> None:
+    bank = Bank(foreign(Largest), GRID_HZ)  # no option `least`
+    assert "KeyError" in dict(bank.faults)["mine"]
+
+    class Stuck(Largest):
+        def skip(self, points: int) -> None:  # noqa: ARG002
+            raise OverflowError("stuck")
+
+    bank = Bank(foreign(Stuck, least=0.0), GRID_HZ)
+    bank.step([NAN, 1.0, 1.0, NAN], False)
+    assert "stuck" in dict(bank.faults)["mine"]

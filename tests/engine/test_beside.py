@@ -177,6 +177,26 @@ def test_a_slow_potential_is_read_before_any_filter(cut: int) -> None:
             assert value == pytest.approx(now - before, rel=1e-9)
 
 
+def test_a_slow_voltage_is_the_mean_alone() -> None:
+    x = noise(777, 5)
+    referenced = np.cumsum(noise(777, 6), axis=0) + 1e4
+    defs = (FeatureDef("v", "slow_voltage", (2, 0), window_s=0.5),)
+    beside = Beside(defs, RATE_HZ, HOP)
+    assert beside.delay_s() == {"v": 0.25}
+    whole = beside.step(segment(x, 0, (), referenced)).single[0]
+    beside.restart()
+    got = np.concatenate([
+        beside.step(segment(x[at : at + 13], at, (), referenced[at : at + 13])).single[0]
+        for at in range(0, 777, 13)
+    ])  # fmt: skip
+    assert np.array_equal(got, whole, equal_nan=True)
+    grid = np.arange(0, 777, HOP)
+    assert np.isnan(got[grid < 24 * HOP]).all()
+    for g, value in zip(grid, got, strict=True):
+        if g >= 25 * HOP:
+            assert value == pytest.approx(referenced[g - 124 : g + 1, [2, 0]].mean(), rel=1e-12)
+
+
 def test_only_its_own_sites_make_it_begin_anew() -> None:
     x = noise(1500, 7)
     masks = [frozen(np.arange(SITES) == site) for site in range(SITES)]

@@ -334,7 +334,8 @@ def commands() -> list[tuple[str, ...]]:
 def test_every_command_is_there() -> None:
     assert {c[0] for c in commands() if c} == {
         *("demo", "run", "check", "protocols", "features", "room", "simulate", "play"),
-        *("streams", "doctor", "replay", "recover", "report", "export"),
+        *("streams", "doctor", "replay", "recover", "report", "export", "ask"),
+        *("allocate", "unblind", "unseal", "study"),
     }
 
 

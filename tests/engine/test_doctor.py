@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,7 @@ def a_room(**changes: Any) -> Any:
         "person_screen": SimpleNamespace(required=True, display=0),
         "sound": SimpleNamespace(required=True),
         "lsl": SimpleNamespace(known_peers=(), loopback_only=True),
+        "wanted_plugins": (),
     }
     return SimpleNamespace(**{**parts, **changes})
 
@@ -58,6 +60,7 @@ def test_every_question_is_answered_in_a_sentence(
         "Linear algebra",
         "Power",
         "Terminal",
+        "Plugins",
     ]
     for finding in findings:
         assert finding.light in ("ok", "warn", "fail")
@@ -254,3 +257,18 @@ def test_somebody_elses_package_of_our_name_is_noticed(monkeypatch: pytest.Monke
     monkeypatch.setattr(importlib.util, "find_spec", lambda *_, **__: None)
     with pytest.raises(RunError, match="not found"):
         check_house()
+
+
+def test_plugins_are_named_with_their_versions(plugin: Callable[..., Path]) -> None:
+    assert doctor._plugins(None).light == "ok"
+    code = "class K: name = 'a'\nA = K()\n"
+    plugin("my-pack", {"my_pack.py": code}, {"neuroloop.pictures:a": "my_pack:A"}, "2.1.0")
+    finding = doctor._plugins(a_room(wanted_plugins=(("my-pack", "2.1.0"),)))
+    assert finding.light == "ok"
+    assert "my-pack 2.1.0 (pictures: a)" in finding.sentence
+    assert finding.data["plugins"][0]["version"] == "2.1.0"
+    room = a_room(wanted_plugins=(("my-pack", "2.2.0"),))
+    finding = doctor._within(5.0, lambda: doctor._plugins(room), "Plugins")
+    assert finding.light == "fail"
+    assert "2.1.0 is installed" in finding.sentence
+    assert finding.fix

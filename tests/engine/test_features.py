@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,7 +39,7 @@ DEFS = (
 
 class _Nobody:
     def step(self, *_: object) -> Any:
-        return SimpleNamespace(decision=None, events=(), limits=None)
+        return SimpleNamespace(decision=None, events=(), limits=None, real=None)
 
 
 def fold(defs: tuple[FeatureDef, ...]) -> Fold:
@@ -168,6 +170,49 @@ def test_doubling_the_signal() -> None:
         assert np.allclose(two[clean, k], expected, rtol=1e-12, atol=1e-13), d.name
 
 
+class _Breaks:
+    """Doubles a power, until one is large."""
+
+    def __init__(self, options: Mapping[str, float], _grid_hz: float) -> None:
+        self._limit = options["limit"]
+
+    def step(self, values: tuple[float, ...]) -> float:
+        if values[0] > self._limit:
+            raise ArithmeticError("too much")
+        return 2.0 * values[0]
+
+    def skip(self, points: int) -> None:
+        """Nothing is kept."""
+
+
+def test_code_from_elsewhere_is_part_of_the_fold_and_its_failure_an_event() -> None:
+    mine = FeatureDef(
+        "mine", "mine", of=(1,), scale="ln", options={"limit": 1e9}, make=_Breaks, lag_s=0.5
+    )
+    alpha = FeatureDef("alpha", "power", (0,), band_hz=ALPHA)
+    x = eeg(8.0)
+    chunk = Chunk(0, np.arange(len(x)) / RATE_HZ, x)
+    whole = fold((mine, alpha))
+    assert whole.delay_s()["mine"] == whole.delay_s()["alpha"] + 0.5
+    points = whole.step(chunk)
+    got = np.array([p.frame.values for p in points])
+    known = np.isfinite(got[:, 1])
+    assert known.sum() > 200
+    assert np.array_equal(got[known, 0], 2.0 * got[known, 1])
+    assert not any(p.events for p in points)
+    limit = float(np.quantile(got[known, 1], 0.9))
+    points = fold((replace(mine, options={"limit": limit}), alpha)).step(chunk)
+    got = np.array([p.frame.values for p in points])
+    first = int(np.flatnonzero(got[:, 1] > limit)[0])
+    assert np.isnan(got[first:, 0]).all()
+    assert np.isfinite(got[first - 1, 0])
+    ((where, event),) = [(i, e) for i, p in enumerate(points) for e in p.events]
+    assert where == first
+    assert event.kind == "feature_fault"
+    assert event.data["feature"] == "mine"
+    assert "ArithmeticError: too much" in event.data["text"]
+
+
 # ---------------------------------------------------------------- the registry
 
 
@@ -182,11 +227,15 @@ def test_the_registry_says_what_each_kind_is(name: str) -> None:
     assert "=" in kind.formula or "max(" in kind.formula
     assert kind.delay
     known = {"at", "of", "band", "smooth", "total", "window", "reference", "delay", "target", "fit",
-             "spatial"}  # fmt: skip
+             "spatial", "weights", "within", "norms"}  # fmt: skip
     assert kind.needs | kind.may <= known
     assert not kind.needs & kind.may
     assert ("of" in kind.needs) == bool(kind.parts) == bool(kind.n_parts)
     assert kind.parts <= set(FEATURES)
+    assert kind.low < kind.high
+    assert kind.scale == "linear" or kind.low == 0.0  # what has a logarithm is not negative
+    assert kind.make is None
+    assert not kind.options
 
 
 def test_the_registry_cannot_be_changed() -> None:

@@ -395,3 +395,27 @@ def test_twice_the_same_to_the_bit_and_nothing_is_changed() -> None:
     ):
         assert np.array_equal(np.array(a, float), np.array(b, float), equal_nan=True)
     assert len(CURVE_S) == len(events(one, "fit")[0]["expected"])
+
+
+def test_what_is_learned_is_learned_step_by_step() -> None:
+    """A z score of a sum of z scores knows those first; norms need no learning."""
+    defs = [
+        FeatureDef("top", "z", of=(1,)),
+        FeatureDef("sum", "weighted_sum", of=(2, 3), weights_of=(1.0, -0.5)),
+        FeatureDef("z_alpha", "z", of=(4,)),
+        FeatureDef("z_smr", "z", of=(5,)),
+        power("alpha", (5,), ALPHA),
+        power("smr", (3,), SMR),
+        FeatureDef("normed", "z", of=(4,), norm=(1.0, 0.5)),
+    ]
+    f = fitted(defs, [rested(rest_eeg(seed=14))])
+    assert set(f.references) == {"top", "z_alpha", "z_smr"}
+    (values,) = f.prepared.values
+    known = np.isfinite(values).all(axis=1)
+    assert known.sum() > 1000
+    top, total, one, two = values[known][:, :4].T
+    assert np.allclose(total, one - 0.5 * two, rtol=1e-12, atol=1e-12)
+    for z in (top, one, two):
+        assert np.median(z) == pytest.approx(0.0, abs=1e-9)
+        assert 1.4826 * np.median(np.abs(z)) == pytest.approx(1.0, rel=1e-6)
+    assert np.allclose(values[known, 6], (np.log(values[known, 4]) - 1.0) / 0.5)

@@ -41,7 +41,7 @@ class Listener:
         self.frames.append(frame)
         self.heard += [(frame.seq, i) for i in inputs]
         return SimpleNamespace(
-            decision=frame.seq, events=(), limits=self.limits.get(frame.seq)
+            decision=frame.seq, events=(), real=None, limits=self.limits.get(frame.seq)
         )  # fmt: skip
 
 

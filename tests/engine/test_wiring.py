@@ -44,6 +44,7 @@ DEFS = (
     FeatureDef("scp", "slow_potential", (7,)),
     FeatureDef("reach", "peak_to_peak", (7,)),
     FeatureDef("whole", "power", (7,), band_hz=BROAD),
+    FeatureDef("voltage", "slow_voltage", (7,)),
 )
 COLUMNS = (1, 2, 3, 5, 6)
 N_SITES = 8

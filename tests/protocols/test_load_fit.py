@@ -9,9 +9,11 @@ import pytest
 
 from engine.config import resolved
 from engine.errors import YamlError
-from engine.features import BURSTS, COUPLED, FEATURES
+from engine.features import BURSTS, COUPLED, FEATURES, ONE_OR_MORE, TWO_OR_MORE
 from engine.iaf import MIN_WINDOWS, RATE_HZ, STEP, WINDOW
-from protocols.load import IAF_CLEAN_S, Loaded, fits, load, widest_band
+from protocols.facts import fits, widest_band
+from protocols.hints import IAF_CLEAN_S
+from protocols.load import Loaded, load
 from protocols.model import Feature, Protocol
 
 TRIAL = """\
@@ -219,9 +221,9 @@ def test_a_level_with_a_fixed_end_makes_a_course_as_well(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("spatial", "at", "words"),
     [
-        ("{F3: 1, Pz: -1}", "-1}", "Pz is used but not needed"),
-        ("{F3: 1}", "", "at least two sites"),
-        ("{F3: 1, Cz: 1 uV}", "", "a number"),
+        ("{F3: 1, Pz: -1}", "Pz: -1}", "Pz is used but not needed"),
+        ("{F3: 1}", "spatial:", "at least two sites"),
+        ("{F3: 1, Cz: 1 uV}", "1 uV}", "a number"),
         ("small", "small", "unknown spatial filter"),
     ],
 )
@@ -263,15 +265,24 @@ def test_what_is_made_of_others_takes_the_right_ones(kind: str, tmp_path: Path) 
         f"amplitude{n}: {{kind: amplitude, at: [O1], band: 8-12 Hz}}\n"
         for n in ("", "2", "3")
     )
-    pairs = "".join(f"log_ratio{n}: {{kind: log_ratio, of: [power, power2]}}\n" for n in ("", "2"))
-    base = powers + pairs
+    pairs = "".join(
+        f"log_ratio{n}: {{kind: log_ratio, of: [power, power2]}}\n"
+        f"z{n}: {{kind: z, of: [power{n}]}}\n"
+        for n in ("", "2", "3")
+    )
+    base = powers + pairs + "sum: {kind: weighted_sum, of: [power, power2], weights: [1, 1]}\n"
     rule = FEATURES[kind]
-    right = next(p for p in ("power", "amplitude", "log_ratio") if p in rule.parts)
-    good = ["power", "power2"] if rule.n_parts == 2 else [right]
-    wrong = next(p for p in ("amplitude", "log_ratio", "power", "made") if p not in rule.parts)
+    right = next(p for p in ("power", "amplitude", "log_ratio", "z") if p in rule.parts)
+    several = rule.n_parts in (2, TWO_OR_MORE)
+    good = [right, f"{right}2"] if several else [right]
+    wrong = {"z": "z2", "weighted_sum": "sum"}.get(kind) or next(
+        p for p in ("amplitude", "log_ratio", "power") if p not in rule.parts
+    )
 
     def line(of: list[str]) -> tuple[str, str]:
-        return written(f"{base}made: {{kind: {kind}, of: [{', '.join(of)}]}}")
+        weights = f", weights: {[1] * len(of)}" if kind == "weighted_sum" else ""
+        within = ", within: 2" if kind == "share_within" else ""
+        return written(f"{base}made: {{kind: {kind}, of: [{', '.join(of)}]{weights}{within}}}")
 
     assert read(tmp_path, line(good)).protocol.features["made"].of == tuple(good)
     told, place = refused(tmp_path, line([*good[:-1], wrong]))
@@ -280,7 +291,14 @@ def test_what_is_made_of_others_takes_the_right_ones(kind: str, tmp_path: Path) 
     told, place = refused(tmp_path, line([*good[:-1], "pwoer"]))
     assert "unknown feature `pwoer`" in told
     assert place.startswith("pwoer]")
-    too_many = [*good, "power3" if rule.n_parts == 2 else f"{right}2"]
+    more = [*good, f"{right}{len(good) + 1}"]
+    if rule.n_parts in (ONE_OR_MORE, TWO_OR_MORE):
+        assert read(tmp_path, line(more)).protocol.features["made"].of == tuple(more)
+        few = good[:-1]
+        with pytest.raises(YamlError, match=rf"`of` lists {len(few)} features|`of` is missing"):
+            read(tmp_path, line(few))
+        return
+    too_many = more
     with pytest.raises(YamlError, match=rf"`of` lists {len(too_many)} features"):
         read(tmp_path, line(too_many))
 
@@ -298,9 +316,12 @@ def test_every_key_belongs_to_its_kinds(kind: str, key: str, tmp_path: Path) -> 
     given = {"at": "at: [F3, F4]", "band": "band: 8-12 Hz", "of": "of: [part, part2]"}
     of = "part" if rule.n_parts == 1 else "part, part2"
     given["of"] = f"of: [{of}]"
-    part = "amplitude" if kind in BURSTS else "log_ratio" if kind == "share_above" else "power"
+    given |= {"weights": "weights: [1, 2]", "within": "within: 2"}
+    kinds = {**dict.fromkeys(BURSTS, "amplitude"), "share_above": "log_ratio", "share_within": "z"}
+    part = kinds.get(kind, "power")
     parts = "p: {kind: power, at: [F4], band: 8-12 Hz}\nq: {kind: power, at: [F3], band: 8-12 Hz}\n"
-    how = "of: [p, q]" if part == "log_ratio" else "at: [F4], band: 8-12 Hz"
+    made_of = {"log_ratio": "of: [p, q]", "z": "of: [p]"}
+    how = made_of.get(part, "at: [F4], band: 8-12 Hz")
     parts += f"part: {{kind: {part}, {how}}}\npart2: {{kind: {part}, {how}}}\n"
     needed = ", ".join(given[k] for k in sorted(rule.needs) if k != word)
     change = written(f"{parts}made: {{kind: {kind}, {needed}, {key}}}")
@@ -407,7 +428,7 @@ def test_a_wide_band_has_no_fitted_filter(key: str, tmp_path: Path) -> None:
         ("at: [O1], spatial: {O1: 1, Cz: 0}", "Cz cannot have the weight 0", "0}"),
         ("at: [O1], spatial: {O1: 1, Cz: 1.0e-5}", "cannot have the weight 1e-05", "1.0e-5}"),
         ("at: [O1], spatial: {O1: 1, Cz: 2000}", "cannot have the weight 2000", "2000}"),
-        ("at: [O1], spatial: {O1: 1, o1: -1}", "o1 is the site O1 again", "-1}"),
+        ("at: [O1], spatial: {O1: 1, o1: -1}", "o1 is the site O1 again", "o1: -1}"),
         ("at: [O1, Cz, o1]", "o1 is the site O1 again", "o1]"),
         ("at: [O1, O1]", "`O1` is listed twice", "at: [O1, O1]"),
     ],

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from engine.features import FEATURES
-from protocols.load import load
+from protocols.load import library, load
 from protocols.methods import FACTS, methods_paragraph
+from protocols.model import Shape, Threshold
 
 LIBRARY = {name: load(name, FEATURES).protocol for name in ("smr_up", "faa")}
 
@@ -142,3 +143,49 @@ def test_spatial_filters_eyes_and_courses_are_told_where_true() -> None:
 )  # fmt: skip
 def test_the_individual_alpha_frequency(alpha: dict[str, Any], said: str) -> None:
     assert said in methods_paragraph(LIBRARY["faa"], {"alpha": alpha})
+
+
+def test_the_schedule_is_told_as_it_was() -> None:
+    protocol = LIBRARY["smr_up"]
+    text = methods_paragraph(protocol, {})
+    assert "The reward condition was smr above the value exceeded during 65 % of clean" in text
+    assert "for 0.5 s, with theta below the value it stays below during 85 %" in text
+    assert "after a reward none followed for 2 s" in text
+    reward = protocol.reward
+    assert reward is not None
+    running = Threshold(method="running", success=0.65)
+    moved = reward.model_copy(
+        update={"threshold": running, "rule": "every_other", "shaping": Shape()}
+    )
+    text = methods_paragraph(protocol.model_copy(update={"reward": moved}), {})
+    assert "The threshold of smr begins where 65 % of the clean baseline would have passed" in text
+    assert "Drift guard: once it is 15 % lower" in text
+    assert "Look at smr" not in text  # advice is not for a paper
+    assert "Difficulty was shaped: between blocks" in text
+    assert "Rewards were given by the rule `every_other`." in text
+
+
+def test_a_level_alone_and_drawn_orders_are_told() -> None:
+    protocol = LIBRARY["faa"]
+    steps = tuple(
+        s.model_copy(
+            update={"shuffled": (1, i), "self_paced": True, "ask": "How?", "name": f"b{i}"}
+        )
+        if s.kind == "train"
+        else s
+        for i, s in enumerate(protocol.session)
+    )
+    plain = protocol.model_copy(update={"reward": None, "inhibit": (), "session": steps})
+    text = methods_paragraph(plain, {})
+    assert "Nothing was rewarded" in text
+    assert "was drawn for each session from a recorded seed" in text
+    assert "Blocks began when the participant was ready." in text
+    assert "participants were asked: “How?”" in text
+    assert "None" not in text
+
+
+@pytest.mark.parametrize("name", library())
+def test_every_protocol_of_the_library_has_its_paragraph(name: str) -> None:
+    text = methods_paragraph(load(name, FEATURES).protocol, {})
+    for leak in ("None", "{", "..", "uV2"):
+        assert leak not in text

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from engine.errors import RunError
 from protocols.baseline import Baseline, describe
 from protocols.model import Level, Rule
-from protocols.reward import LevelMap, Schedule, Smoother, level_map
+from protocols.reward import (
+    DynamicRange,
+    LevelMap,
+    Schedule,
+    Smoother,
+    dynamic_range,
+    level_map,
+)
 
 calm = settings(derandomize=True, deadline=None, max_examples=100, database=None)
 
@@ -220,3 +227,91 @@ def test_edges_of_one_kind_are_taken_as_written() -> None:
 def test_more_of_the_feature_never_lowers_the_level(value: float, gain: float) -> None:
     mapped = LevelMap("ln", -1.0, 2.0)
     assert 0.0 <= mapped(value) <= mapped(value * gain) <= 1.0
+
+
+# ---------------------------------------------------------------- the range that follows
+
+
+def follows(low: float = 0.0, high: float = 1.0, **more: Any) -> DynamicRange:
+    asked: dict[str, Any] = {"scale": "linear", "least": 0.1, "down": False, "grid_hz": GRID}
+    return DynamicRange(low=low, high=high, **asked | more)
+
+
+EVERY = 13  # grid points in 0.25 s at 50 Hz, rounded half up
+
+
+def test_an_exceeded_range_widens_by_a_thirtieth_at_that_end() -> None:
+    up, down = follows(), follows()
+    for _ in range(EVERY):
+        up(2.0)
+        down(-2.0)
+    assert (up.low, up.high) == (0.0, pytest.approx(1.0 + 1.0 / 30.0))
+    assert (down.low, down.high) == (pytest.approx(-1.0 / 30.0), 1.0)
+    for _ in range(EVERY):
+        up(2.0)
+    assert up.high - up.low == pytest.approx((31.0 / 30.0) ** 2)
+
+
+def test_a_range_that_is_not_exceeded_shrinks_by_one_percent_to_its_least() -> None:
+    one = follows(least=0.9)
+    for k in range(1, 11):
+        for _ in range(EVERY):
+            one(0.5)
+        assert one.high - one.low == pytest.approx(0.99**k)
+        assert one.high + one.low == pytest.approx(1.0)
+    for _ in range(50 * EVERY):
+        one(0.5)
+    assert one.high - one.low >= 0.9
+
+
+def test_between_two_updates_the_range_stands() -> None:
+    one = follows()
+    for _ in range(EVERY - 1):
+        one(5.0)
+    assert (one.low, one.high) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("down", "way"), [(False, 1.0), (True, -1.0)])
+def test_the_level_moves_by_five_percent_in_a_quarter_of_a_second(down: bool, way: float) -> None:
+    one = follows(down=down)
+    levels = [0.5, *(one(9.0) for _ in range(20 * EVERY))]
+    steps = np.diff(levels) * way
+    assert steps.min() >= 0.0
+    assert steps.max() <= 0.05 / EVERY + 1e-12
+    assert levels[EVERY] == pytest.approx(0.5 + way * 0.05)
+    assert levels[-1] == (1.0 if way > 0.0 else 0.0)
+
+
+@calm
+@given(
+    st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=400),
+    st.sampled_from(["ln", "linear"]),
+    st.booleans(),
+    st.sampled_from([2.0, 4.0, 50.0]),
+)
+def test_whatever_comes_the_level_is_one_and_goes_slowly(
+    values: list[float], scale: Any, down: bool, grid_hz: float
+) -> None:
+    one = DynamicRange(scale, -1.0, 1.0, 0.5, down, grid_hz)
+    levels = [0.5, *(one(v) for v in values)]
+    assert all(0.0 <= v <= 1.0 for v in levels)
+    most = 0.05 / max(1, math.floor(0.25 * grid_hz + 0.5))
+    assert np.abs(np.diff(levels)).max() <= most + 1e-12
+    assert one.high - one.low >= 0.5 * (1.0 - 1e-9)
+
+
+def test_the_range_begins_at_the_rest_and_is_never_narrower_than_a_mad() -> None:
+    x = np.exp(np.random.default_rng(4).normal(size=2000))
+    own = {"smr": describe("smr", x, "ln")}
+    level = Level.model_validate({"feature": "smr", "range": "dynamic"})
+    assert dynamic_range(level, "ln", {}, GRID) is None
+    one = dynamic_range(level, "ln", own, GRID)
+    assert one is not None
+    assert one.low == pytest.approx(math.log(np.quantile(x, 0.05)))
+    assert one.high == pytest.approx(math.log(np.quantile(x, 0.95)))
+    # Nine tenths of this rest are one value more or less: its percentiles lie close together.
+    odd = describe("odd", np.concatenate([np.linspace(-1e-9, 1e-9, 95), [8.0] * 2]), "linear")
+    flat = dynamic_range(Level.model_validate({"feature": "odd", "range": "dynamic"}), "linear",
+                         {"odd": odd}, GRID)  # fmt: skip
+    assert flat is not None
+    assert flat.high - flat.low >= odd.mad

@@ -1,4 +1,4 @@
-"""Thresholds: fixed, and percentiles of the person's own rest."""
+"""Where thresholds begin: fixed, or from the person's own rest; and what shaping makes of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from protocols.baseline import Baseline, describe
 from protocols.model import Rule
-from protocols.threshold import METHODS, needs_baseline, passes, resolve
+from protocols.rules import ADAPTING, METHODS
+from protocols.threshold import NAMES, STARTS, needs_baseline, passes, resolve, shiftable
 
 calm = settings(derandomize=True, deadline=None, max_examples=100, database=None)
 
@@ -70,4 +71,63 @@ def test_the_threshold_itself_does_not_pass() -> None:
 
 
 def test_every_method_of_the_grammar_exists() -> None:
-    assert set(METHODS) == {"fixed", "percentile"}
+    assert tuple(STARTS) == tuple(NAMES) == METHODS
+    assert set(NAMES.values()) == {
+        "fixed", "baseline_percentile", "baseline_z", "running_percentile", "block_percentile",
+        "staircase",
+    }  # fmt: skip
+
+
+def test_a_z_lies_at_the_mean_and_so_many_deviations() -> None:
+    x = np.exp(np.random.default_rng(1).normal(1.0, 0.5, size=500))
+    own = {"smr": describe("smr", x, "ln")}
+    assert math.isnan(resolve(rule(method="z"), {}))
+    for k in (-1.0, 0.0, 0.5):
+        expected = math.exp(np.log(x).mean() + k * np.log(x).std(ddof=1))
+        assert resolve(rule(method="z", plus_sd=k), own) == pytest.approx(expected)
+    linear = base(x)
+    expected = x.mean() + 0.5 * x.std(ddof=1)
+    assert resolve(rule("below", method="z", plus_sd=0.5), linear) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("method", sorted(ADAPTING))
+@pytest.mark.parametrize("direction", ["above", "below"])
+def test_what_moves_later_begins_at_the_percentile(method: str, direction: str) -> None:
+    own = base(np.arange(101.0))
+    asked = rule(direction, method="percentile", success=0.65)
+    assert resolve(rule(direction, method=method, success=0.65), own) == resolve(asked, own)
+    assert needs_baseline(rule(method=method, success=0.65))
+
+
+@pytest.mark.parametrize(
+    ("direction", "shift", "expected"),
+    [("above", -0.05, 40.0), ("above", 0.05, 30.0), ("below", -0.05, 60.0), ("below", 0.5, 95.0)],
+)
+def test_a_shift_changes_the_share_of_success(
+    direction: str, shift: float, expected: float
+) -> None:
+    one = rule(direction, method="percentile", success=0.65)
+    assert resolve(one, base(np.arange(101.0)), shift) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("direction", "shift", "expected"),
+    [("above", -0.1, 11.0), ("above", 0.1, 9.0), ("below", -0.1, 9.0), ("below", 0.1, 11.0)],
+)
+def test_a_shift_moves_a_fixed_threshold_by_a_share(
+    direction: str, shift: float, expected: float
+) -> None:
+    assert resolve(rule(direction, method="fixed", value=10.0), {}, shift) == pytest.approx(expected)
+
+
+@calm
+@given(st.floats(0.05, 0.95), st.floats(-3.0, 3.0), st.sampled_from(["above", "below"]))
+def test_a_shift_has_an_end(success: float, shift: float, direction: str) -> None:
+    one = rule(direction, method="percentile", success=success)
+    room = shiftable(one, shift)
+    assert abs(room) <= abs(shift)
+    assert 0.05 - 1e-12 <= success + room <= 0.95 + 1e-12
+    own = base(np.arange(101.0))
+    assert resolve(one, own, room) == pytest.approx(resolve(one, own, shift))
+    fixed = rule(direction, method="fixed", value=10.0)
+    assert 0.99 < resolve(fixed, {}, shiftable(fixed, shift)) < 19.01

@@ -1,0 +1,325 @@
+"""Commands that write protocol files: new and migrate."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.words import Plainly, asked, refuse_existing, say
+from engine.errors import FileError, InputError, YamlError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from protocols.starter import Answers, Variant
+
+__all__ = ["Plainly", "migrate", "new"]
+
+
+class Way(StrEnum):
+    """Which way a feature is trained."""
+
+    up = "up"
+    down = "down"
+
+
+class Eyes(StrEnum):
+    """In training."""
+
+    open = "open"
+    closed = "closed"
+
+
+class Method(StrEnum):
+    """How a threshold comes about."""
+
+    percentile = "percentile"
+    z = "z"
+    fixed = "fixed"
+    block = "block"
+    running = "running"
+    staircase = "staircase"
+
+
+def new(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The YAML file to write.")],
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="NAME", help="Change one of the library (`neuroloop protocols`)."
+        ),
+    ] = None,
+    train: Annotated[
+        Way | None, typer.Option("--train", help="Which way the trained rhythm should go.")
+    ] = None,
+    site: Annotated[
+        list[str] | None,
+        typer.Option("--site", metavar="SITE", help="Where, as Cz. May be given several times."),
+    ] = None,
+    band: Annotated[
+        str | None,
+        typer.Option(
+            "--band", metavar="BAND", help="As 12-15 Hz, or iaf-2 .. iaf+2 around a person's alpha."
+        ),
+    ] = None,
+    inhibit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--inhibit",
+            metavar="BAND",
+            help="A band that must stay low there. May be given several times.",
+        ),
+    ] = None,
+    eyes: Annotated[Eyes | None, typer.Option("--eyes", help="In training.")] = None,
+    blocks: Annotated[
+        int | None, typer.Option("--blocks", metavar="NUMBER", help="Training blocks.")
+    ] = None,
+    block: Annotated[
+        str | None, typer.Option("--block", metavar="TIME", help="How long each lasts, as 3 min.")
+    ] = None,
+    transfer: Annotated[
+        bool | None, typer.Option(help="Whether a block without feedback follows.")
+    ] = None,
+    threshold: Annotated[
+        Method | None,
+        typer.Option("--threshold", help="How it comes about; percentile of the rest is usual."),
+    ] = None,
+    value: Annotated[
+        str | None,
+        typer.Option("--value", metavar="VALUE", help="Of a fixed threshold, as 12 uV2."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="Of the protocol; else that of the file."),
+    ] = None,
+) -> None:
+    """Write a commented protocol to start from: by asking, or from options.
+
+    In a terminal it asks for what the options leave open. What it writes has no mistake, and it
+    never overwrites a file.
+    """
+    refuse_existing(file)
+    called = name or _named(file.stem)
+    if parent is not None:
+        given = {"train": train, "site": site, "band": band, "inhibit": inhibit, "eyes": eyes}
+        given |= {"threshold": threshold, "value": value}
+        wrong = [f"--{k}" for k, v in given.items() if v]
+        if wrong:
+            raise InputError(
+                f"{wrong[0]} does not go with --from: {parent} says that already.",
+                "Write the file without it, and change the line in there.",
+            )
+        text = _variant(called, parent, blocks, block, transfer)
+    else:
+        from protocols.starter import Answers
+
+        there = sys.stdin is not None and sys.stdin.isatty()
+        ask = _asking if there else _not_asking
+        open_ = [o for o, v in (("--train", train), ("--site", site), ("--band", band)) if not v]
+        if open_ and not there:
+            raise InputError(
+                f"Nobody is here to be asked, and {' and '.join(open_)} cannot be guessed.",
+                'As in: neuroloop new FILE --train up --site Cz --band "12-15 Hz"',
+            )
+        chosen = Answers(
+            name=called,
+            train=train or asked("Which way should it go", [w.value for w in Way]),
+            sites=_list(site, lambda: ask("At which sites (as C3, or F3 F4)", "")),
+            band=band or ask("Which band (as 12-15 Hz, or iaf-2 .. iaf+2)", ""),
+            inhibits=_list(
+                inhibit,
+                lambda: ask("Which bands must stay low there (comma between, Enter for none)", ""),
+                comma=True,
+            ),
+            eyes=eyes or (asked("Eyes in training", [e.value for e in Eyes]) if there else "open"),
+            blocks=blocks or _count(ask("How many training blocks", "6")),
+            block=block or ask("How long is each", "3 min"),
+            transfer=_yes(ask("A block without feedback at the end (yes, no)", "yes"))
+            if transfer is None
+            else transfer,
+            threshold=threshold
+            or (asked("Which threshold", [m.value for m in Method]) if there else "percentile"),
+            value=value or "",
+        )
+        if chosen.threshold == "fixed" and not chosen.value and there:
+            from dataclasses import replace
+
+            chosen = replace(chosen, value=ask("Its value in the feature's unit (as 12 uV2)", ""))
+        text = _text(chosen)
+    _validated(text, file.name)
+    _write(file, text)
+    say(f"Written: {file}")
+    say(f"Next:    neuroloop check {file}")
+
+
+def _asking(question: str, default: str) -> str:
+    said = typer.prompt(question, default, show_default=bool(default))
+    return str(said).strip()
+
+
+def _not_asking(question: str, default: str) -> str:
+    del question
+    return default
+
+
+def _list(
+    given: list[str] | None, ask: Callable[[], str], *, comma: bool = False
+) -> tuple[str, ...]:
+    if given:
+        return tuple(given)
+    said = ask()
+    parts = said.split(",") if comma else said.replace(",", " ").split()
+    return tuple(p.strip() for p in parts if p.strip())
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise InputError(f"`{text}` is no number of blocks.", "Give 1 to 60.")
+    return int(text)
+
+
+def _yes(text: str) -> bool:
+    return text.strip().lower() in ("y", "yes")
+
+
+def _named(stem: str) -> str:
+    """Return a usable name out of that of a file."""
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
+    return name if name[:1].isalpha() else f"protocol_{name}".rstrip("_")
+
+
+def _schema() -> str:
+    """Return where the JSON schema is on this computer, as an editor takes it."""
+    from importlib import resources
+
+    path = Path(str(resources.files("protocols") / "schema" / "protocol.schema.json"))
+    # A space would end the address there.
+    return path.as_uri() if any(c.isspace() for c in str(path)) else path.as_posix()
+
+
+def _text(answers: Answers) -> str:
+    from protocols.starter import starter
+
+    return starter(answers, _schema())
+
+
+def _variant(
+    name: str, parent: str, blocks: int | None, block: str | None, transfer: bool | None
+) -> str:
+    from engine.features import FEATURES
+    from protocols.load import library, load
+    from protocols.starter import Variant, variant
+
+    if parent not in library():
+        load(parent, FEATURES)  # says which there are, where it is none
+        raise InputError(
+            f"{parent} is not in the library.",
+            f"Choose one of {', '.join(library())}; a file of your own is extended by hand: "
+            "`extends: ./mine.yaml`.",
+        )
+    extended = load(parent, FEATURES).protocol
+    session = None
+    if blocks is not None or block is not None or transfer is not None:
+        if extended.trial is not None:
+            raise InputError(
+                f"{parent} is trained in trials, which --blocks and --block do not know.",
+                "Leave them out, and change `session:` in the file.",
+            )
+        session = (blocks or 6, block or "3 min", True if transfer is None else transfer)
+    made: Variant = Variant(name, parent, session)
+    return variant(made, extended, _schema())
+
+
+def _validated(text: str, name: str) -> Any:
+    """Load what will be written: a beginning must have no mistake."""
+    from engine.features import FEATURES
+    from protocols.load import load
+
+    with tempfile.TemporaryDirectory(prefix="neuroloop-new-") as folder:
+        path = Path(folder) / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+        path.write_text(text, encoding="utf-8")
+        try:
+            return load(path, FEATURES)
+        except YamlError as error:
+            first = error.problems[0]
+            raise InputError(
+                f"These answers make no protocol: {first.what}.",
+                f"Allowed: {first.allowed}." if first.allowed else "Change that answer.",
+            ) from None
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        with file.open("x", encoding="utf-8", newline="\n") as made:
+            made.write(text)
+    except FileExistsError:
+        refuse_existing(file)
+        raise
+    except OSError as error:
+        raise FileError(
+            f"{file} cannot be written: {error.strerror or error}.", "Choose another place."
+        ) from error
+
+
+# ---------------------------------------------------------------- migrate
+
+
+def migrate(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The protocol file.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The file to write; without it, only say."),
+    ] = None,
+) -> None:
+    """Write an older protocol file in the newest format, with its comments.
+
+    Without --out nothing is written: the lines that change are shown. It never overwrites a file.
+    An older file goes on working as it is.
+    """
+    from engine.config import read
+    from protocols.migrate import upgraded
+
+    before = read(file).text
+    after = upgraded(before)
+    changed = list(_differences(before, after))
+    if out is None:
+        for line in changed:
+            say(line)
+        say(f"\nNothing was written. To write it: neuroloop migrate {file} --out NEW_FILE")
+        return
+    refuse_existing(out)
+    _checked(after, out)
+    for line in changed:
+        say(line)
+    say(f"\nWritten: {out}")
+
+
+def _checked(text: str, out: Path) -> None:
+    """Write the new file, and take it back where it does not load."""
+    from engine.features import FEATURES
+    from protocols.load import load
+
+    _write(out, text)
+    try:
+        load(out, FEATURES)
+    except YamlError as error:
+        out.unlink()
+        first = error.problems[0]
+        raise InputError(
+            f"In the newest format the file would not load: line {first.line}: {first.what}.",
+            "Mend that in the file first; nothing was written.",
+        ) from None
+
+
+def _differences(before: str, after: str) -> list[str]:
+    """Return the lines that change, the old one above the new one."""
+    import difflib
+
+    rows = difflib.unified_diff(before.splitlines(), after.splitlines(), n=0, lineterm="")
+    return [r for r in rows if not r.startswith(("---", "+++", "@@"))]

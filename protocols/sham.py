@@ -1,0 +1,617 @@
+"""Control conditions: other sources of what is presented, behind the same interface.
+
+A control takes every unheld training point as the real thing decided it, and answers with the
+level and the reward to present. The person's own gates lie over every answer: no level and no
+reward where the signal is contaminated or unknown, whatever the source. Everything outside the
+decider (picture, sound, LSL, recording) sees the presented decision only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol as Like
+
+import numpy as np
+
+from engine.frames import Bool, Float, frozen
+from protocols.baseline import Baseline, Scale, points
+from protocols.judge import Judge, Verdicts
+from protocols.model import Edge, Level, Protocol, Reward, Rule
+
+__all__ = [
+    "KINDS",
+    "Control",
+    "Donated",
+    "Noise",
+    "NoFeedback",
+    "Other",
+    "OwnEarlier",
+    "Parallel",
+    "Real",
+    "Series",
+    "Unchanged",
+    "mirrored",
+    "moved_band",
+    "series_of_rest",
+    "surrogate",
+    "with_other_features",
+]
+
+KINDS: Mapping[str, str] = {
+    "real": "the person's own feedback",
+    "yoked": "another person's feedback of the same session, block and moment",
+    "replay_own": "the person's own earlier block, never the present",
+    "replay_other": "another person's clean feedback, with this person's own gates",
+    "inverse": "feedback in the opposite direction",
+    "random_band": "another band, drawn for each session, 4 Hz or more away",
+    "other_site": "the same feature at another site",
+    "noise": "a surrogate with the mean, spread, rhythm and reward rate of the person's rest",
+    "no_feedback": "nothing: the same task without feedback",
+}
+"""Every control condition, and what it presents."""
+PREFIX = "control_"  # of features that only a control looks at
+APART_HZ = 4.0  # between the trained band and a random one
+LOWEST_HZ, HIGHEST_HZ = 2.0, 40.0
+CROSS_S = 2.0  # over which one stretch of a surrogate fades into the next
+
+
+@dataclass(frozen=True, slots=True)
+class Real:
+    """What the real thing decided at an unheld training point.
+
+    Parameters
+    ----------
+    values, trusted
+        The frame's, as lists.
+    gate : int
+    clean : bool
+        The gate is open and every feature of a rule is known.
+    level : float or None
+    reward : bool
+    verdicts : tuple of bool or None
+    """
+
+    values: Sequence[float]
+    trusted: Sequence[bool]
+    gate: int
+    clean: bool
+    level: float | None
+    reward: bool
+    verdicts: Verdicts
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """A course of feedback, one row per grid point.
+
+    Parameters
+    ----------
+    level : ndarray, shape (n,)
+        NaN for none.
+    reward : ndarray of bool, shape (n,)
+    """
+
+    level: Float
+    reward: Bool
+
+    def __len__(self) -> int:
+        return len(self.level)
+
+    def clean(self) -> Series:
+        """Return the rows with a level, joined; a reward in between goes to the next of them.
+
+        A reward is always given on a clean point, so none is lost.
+        """
+        keep = np.isfinite(self.level)
+        return Series(frozen(self.level[keep]), frozen(self.reward[keep]))
+
+
+class Control(Like):
+    """A source of what is presented."""
+
+    def learn(self, baselines: Mapping[str, Baseline], series: Mapping[str, Float]) -> None:
+        """Take over what is known of the person's rest.
+
+        Parameters
+        ----------
+        baselines : mapping of str to Baseline
+        series : mapping of str to ndarray, shape (n,)
+            Per learned feature its clean values in the order of time, in its own unit.
+        """
+        ...
+
+    def begin(self, block: int) -> None:
+        """Begin a training block, counted from 1."""
+        ...
+
+    def step(self, real: Real) -> tuple[float | None, bool]:
+        """Return the level (None: none) and the reward to present at one training point."""
+        ...
+
+    def hold(self) -> None:
+        """The session is held: what was sustained is forgotten."""
+        ...
+
+    def skip(self, points: int) -> None:
+        """Grid points are missing."""
+        ...
+
+
+class _Quiet:
+    """A control without state in rest, holds and gaps."""
+
+    def learn(self, baselines: Mapping[str, Baseline], series: Mapping[str, Float]) -> None:
+        """Nothing to learn."""
+
+    def begin(self, block: int) -> None:
+        """Nothing begins."""
+
+    def hold(self) -> None:
+        """Nothing to forget."""
+
+    def skip(self, points: int) -> None:
+        """Nothing to skip."""
+
+
+class Unchanged(_Quiet):
+    """The real feedback."""
+
+    def step(self, real: Real) -> tuple[float | None, bool]:
+        """Return what is real."""
+        return real.level, real.reward
+
+
+class NoFeedback(_Quiet):
+    """Neither level nor reward."""
+
+    def step(self, real: Real) -> tuple[float | None, bool]:  # noqa: ARG002
+        """Return nothing."""
+        return None, False
+
+
+class Donated(_Quiet):
+    """Somebody else's feedback, block by block.
+
+    Parameters
+    ----------
+    blocks : sequence of Series
+        The donor's training blocks; begun anew when there are fewer.
+    own_gates : bool
+        True: the donor's clean points only, one for each clean point of this person, so that what
+        is seen depends on this person's own artefacts alone (replay_other). False: moment for
+        moment, the donor's gaps included (yoked).
+    """
+
+    def __init__(self, blocks: Sequence[Series], *, own_gates: bool) -> None:
+        self._own_gates = own_gates
+        self._blocks = tuple(b.clean() if own_gates else b for b in blocks)
+        if not self._blocks or not all(len(b) for b in self._blocks):
+            raise ValueError("a donor without feedback")
+        self._now = self._blocks[0]
+        self._at = 0
+
+    def begin(self, block: int) -> None:
+        """Turn to the donor's block of the same number."""
+        self._now = self._blocks[(block - 1) % len(self._blocks)]
+        self._at = 0
+
+    def step(self, real: Real) -> tuple[float | None, bool]:
+        """Return the donor's next point."""
+        if self._own_gates and not real.clean:
+            return None, False
+        level, reward = float(self._now.level[self._at]), bool(self._now.reward[self._at])
+        self._at = (self._at + 1) % len(self._now)
+        return (None if math.isnan(level) else level), reward
+
+
+class OwnEarlier(_Quiet):
+    """The person's own block before this one; before the first, the resting measurement.
+
+    Parameters
+    ----------
+    make_judge : callable
+        Makes a fresh judge of the session's rules, for the resting measurement.
+    columns : mapping of str to int
+    """
+
+    def __init__(self, make_judge: Callable[[], Judge], columns: Mapping[str, int]) -> None:
+        self._make_judge = make_judge
+        self._columns = dict(columns)
+        self._before: Series | None = None
+        self._level: list[float] = []
+        self._reward: list[bool] = []
+        self._at = 0
+
+    def learn(self, baselines: Mapping[str, Baseline], series: Mapping[str, Float]) -> None:
+        """Make the first block from the resting measurement."""
+        self._before = series_of_rest(self._make_judge(), self._columns, baselines, series)
+
+    def begin(self, block: int) -> None:
+        """Turn to what the block before recorded."""
+        if block > 1 and self._level:
+            self._before = Series(
+                frozen(np.array(self._level)), frozen(np.array(self._reward, dtype=np.bool_))
+            )
+        self._level, self._reward = [], []
+        self._at = 0
+
+    def step(self, real: Real) -> tuple[float | None, bool]:
+        """Return the earlier block's next point, and keep the present one for the next block."""
+        if not real.clean:
+            return None, False
+        if real.level is not None:
+            self._level.append(real.level)
+            self._reward.append(real.reward)
+        if self._before is None or not len(self._before):
+            return None, False
+        level, reward = self._before.level[self._at], self._before.reward[self._at]
+        self._at = (self._at + 1) % len(self._before)
+        return float(level), bool(reward)
+
+
+class Other:
+    """Real feedback of something else: the other direction, another band, another site.
+
+    Parameters
+    ----------
+    judge : Judge
+        Of the other rules, on the same frames.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+
+    def learn(
+        self,
+        baselines: Mapping[str, Baseline],
+        series: Mapping[str, Float],  # noqa: ARG002
+    ) -> None:
+        """Learn thresholds and level from the same rest."""
+        self._judge.learn(baselines)
+
+    def begin(self, block: int) -> None:
+        """Begin a block; thresholds that move between blocks do so."""
+        if block > 1:
+            self._judge.end_block()
+        self._judge.begin()
+
+    def step(self, real: Real) -> tuple[float | None, bool]:
+        """Return the other rules' answer."""
+        judge = self._judge
+        verdicts, complete = judge.nothing, False
+        if not real.gate:
+            verdicts, complete = judge.verdicts(real.values, real.trusted)
+        reward = judge.pay(complete and bool(verdicts) and all(verdicts))
+        level, _ = judge.level(real.gate, real.values, real.trusted)
+        if complete:
+            judge.counted(verdicts, judge.scaled(real.values))
+        return level, reward
+
+    def hold(self) -> None:
+        """Forget what was sustained."""
+        self._judge.hold()
+
+    def skip(self, points: int) -> None:
+        """Pass over missing points."""
+        self._judge.skip(points)
+
+
+class Noise(_Quiet):
+    """A surrogate of the person's rest: same spectra and cross-spectra, no information.
+
+    Fourier surrogates of the rules' features and the level's, with the same random phases for all
+    of them (Prichard & Theiler 1994): mean, spread, autocorrelation and, because the features keep
+    their correlations, the reward rate are those of the rest. Stretches as long as the resting
+    measurement fade into each other.
+
+    Parameters
+    ----------
+    make_judge : callable
+    columns : mapping of str to int
+    scales : mapping of str to {"ln", "linear"}
+    seed : int
+    grid_hz : float
+    """
+
+    def __init__(
+        self,
+        make_judge: Callable[[], Judge],
+        columns: Mapping[str, int],
+        scales: Mapping[str, Scale],
+        seed: int,
+        grid_hz: float,
+    ) -> None:
+        self._make_judge = make_judge
+        self._columns, self._scales = dict(columns), dict(scales)
+        self._seed = seed
+        self._cross = points(CROSS_S, grid_hz)
+        self._judge: Judge | None = None
+        self._rng = np.random.default_rng(seed)
+        self._rest: Float = np.zeros((0, 0))
+        self._names: tuple[str, ...] = ()
+        self._stretch: Float = np.zeros((0, 0))
+        self._at = 0
+
+    def learn(self, baselines: Mapping[str, Baseline], series: Mapping[str, Float]) -> None:
+        """Keep the rest of every feature that matters, on its scale."""
+        judge = self._make_judge()
+        names = tuple(n for n in judge.names if n in series)
+        if not names or len(names) < len(judge.names):
+            return
+        judge.learn(baselines)
+        n = min(len(series[name]) for name in names)
+        table = np.column_stack([series[name][-n:] for name in names])
+        for k, name in enumerate(names):
+            if self._scales[name] == "ln":
+                table[:, k] = np.log(table[:, k])
+        self._judge, self._names, self._rest = judge, names, table
+        self._rng = np.random.default_rng(self._seed)
+        self._stretch = surrogate(self._rest, self._rng)
+        self._at = 0
+
+    def begin(self, block: int) -> None:  # noqa: ARG002
+        """Begin a block."""
+        if self._judge is not None:
+            self._judge.begin()
+
+    def step(self, real: Real) -> tuple[float | None, bool]:
+        """Return the surrogate's next point."""
+        judge = self._judge
+        if judge is None or not real.clean:
+            return None, False
+        values, trusted = list(real.values), list(real.trusted)
+        for name, x in zip(self._names, self._next(), strict=True):
+            values[self._columns[name]] = math.exp(x) if self._scales[name] == "ln" else float(x)
+            trusted[self._columns[name]] = True
+        verdicts, _ = judge.verdicts(values, trusted)
+        reward = judge.pay(bool(verdicts) and all(verdicts))
+        level, _ = judge.level(0, values, trusted)
+        return level, reward
+
+    def _next(self) -> Float:
+        n, cross = len(self._stretch), min(self._cross, len(self._stretch) // 4)
+        if self._at >= n:
+            after = surrogate(self._rest, self._rng)
+            # What was faded out at the end of the last one begins the new one.
+            self._stretch, self._at = after, cross
+        row = self._stretch[self._at]
+        if self._at >= n - cross and cross:
+            if self._at == n - cross:
+                self._coming = surrogate(self._rest, self._rng)
+            share = (self._at - (n - cross) + 1) / (cross + 1)
+            a, b = math.cos(0.5 * math.pi * share), math.sin(0.5 * math.pi * share)
+            mean = self._rest.mean(axis=0)
+            # Equal power, so that the spread stays what it is while one fades into the other.
+            row = mean + a * (row - mean) + b * (self._coming[self._at - (n - cross)] - mean)
+            if self._at == n - 1:
+                self._stretch, self._at = self._coming, cross - 1
+        self._at += 1
+        return np.asarray(row)
+
+    _coming: Float = np.zeros((0, 0))
+
+    def hold(self) -> None:
+        """Forget what was sustained."""
+        if self._judge is not None:
+            self._judge.hold()
+
+
+class Parallel:
+    """Several controls side by side, of which one is presented.
+
+    All are computed at every point, whichever is chosen: neither the time it takes nor what can go
+    wrong tells which one it is.
+    """
+
+    __slots__ = ("__all", "__chosen")
+
+    def __init__(self, controls: Sequence[Control], chosen: int) -> None:
+        self.__all = tuple(controls)
+        self.__chosen = chosen
+
+    def __repr__(self) -> str:
+        return "<control>"
+
+    def learn(self, baselines: Mapping[str, Baseline], series: Mapping[str, Float]) -> None:
+        """Let all learn."""
+        for control in self.__all:
+            control.learn(baselines, series)
+
+    def begin(self, block: int) -> None:
+        """Let all begin."""
+        for control in self.__all:
+            control.begin(block)
+
+    def step(self, real: Real) -> tuple[float | None, bool]:
+        """Return the chosen one's answer."""
+        return [control.step(real) for control in self.__all][self.__chosen]
+
+    def hold(self) -> None:
+        """Let all forget."""
+        for control in self.__all:
+            control.hold()
+
+    def skip(self, points: int) -> None:
+        """Let all skip."""
+        for control in self.__all:
+            control.skip(points)
+
+
+# ---------------------------------------------------------------- series and surrogates
+
+
+def series_of_rest(
+    judge: Judge,
+    columns: Mapping[str, int],
+    baselines: Mapping[str, Baseline],
+    series: Mapping[str, Float],
+) -> Series | None:
+    """Return the feedback that the resting measurement would have given; None while unknown."""
+    names = judge.names
+    if any(name not in series for name in names):
+        return None
+    judge.learn(baselines)
+    n = min(len(series[name]) for name in names)
+    width = max(columns.values()) + 1
+    values, trusted = [math.nan] * width, [True] * width
+    level, reward = np.full(n, math.nan), np.zeros(n, dtype=np.bool_)
+    for i in range(n):
+        for name in names:
+            values[columns[name]] = float(series[name][i])
+        verdicts, _ = judge.verdicts(values, trusted)
+        reward[i] = judge.pay(bool(verdicts) and all(verdicts))
+        shown, _ = judge.level(0, values, trusted)
+        level[i] = math.nan if shown is None else shown
+    return Series(frozen(level), frozen(reward)).clean()
+
+
+def surrogate(table: Float, rng: np.random.Generator) -> Float:
+    """Return a Fourier surrogate of columns that keeps their spectra and cross-spectra.
+
+    ``X'(f) = X(f) exp(j phi(f))`` with one random phase per frequency for all columns (Prichard &
+    Theiler 1994); means stay.
+
+    Parameters
+    ----------
+    table : ndarray, shape (n, k)
+    rng : Generator
+
+    Returns
+    -------
+    ndarray, shape (n, k)
+    """
+    n = len(table)
+    mean = table.mean(axis=0)
+    spectrum = np.fft.rfft(table - mean, axis=0)
+    phase = rng.uniform(0.0, 2.0 * np.pi, len(spectrum))
+    phase[0] = 0.0
+    if n % 2 == 0:
+        phase[-1] = 0.0
+    turned = spectrum * np.exp(1j * phase)[:, None]
+    return np.asarray(np.fft.irfft(turned, n, axis=0) + mean)
+
+
+# ---------------------------------------------------------------- other rules
+
+
+def mirrored(protocol: Protocol) -> tuple[Reward | None, tuple[Rule, ...], Level]:
+    """Return reward, rules and level in the opposite direction; the inhibits stay."""
+    level = protocol.feedback.level
+    if level.range == "dynamic":
+        other = level.model_copy(update={"grows": "down" if level.grows == "up" else "up"})
+    else:
+        assert level.start is not None
+        assert level.end is not None
+        start, end = _across(level.start, level.end), _across(level.end, level.start)
+        other = level.model_copy(update={"start": start, "end": end})
+    reward = protocol.reward
+    if reward is None:
+        return None, (), other
+    turned = _turned(reward)
+    also = tuple(_turned(r) for r in reward.also)
+    flipped = turned.model_copy(update={"also": also})
+    return flipped, (flipped, *also, *protocol.inhibit), other  # type: ignore[return-value]
+
+
+def _turned(rule: Rule) -> Rule:
+    return rule.model_copy(update={"direction": "below" if rule.direction == "above" else "above"})
+
+
+def _across(edge: Edge, other: Edge) -> Edge:
+    """Return an end of the level on the other side: mirrored at the median, or exchanged."""
+    if edge.fixed is not None or other.fixed is not None:
+        return other
+    return edge.model_copy(update={"plus_mad": -edge.plus_mad})
+
+
+def moved_band(
+    band_hz: tuple[float, float], highest_hz: float, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Return a band of the same width, 4 Hz or more away from a band, drawn evenly.
+
+    Raises
+    ------
+    ValueError
+        There is no room for it.
+    """
+    width = band_hz[1] - band_hz[0]
+    top = min(HIGHEST_HZ, highest_hz)
+    below = (LOWEST_HZ, band_hz[0] - APART_HZ - width)
+    above = (band_hz[1] + APART_HZ, top - width)
+    rooms = [(a, b) for a, b in (below, above) if b >= a]
+    if not rooms:
+        raise ValueError(f"there is no room for a band {width:g} Hz wide, {APART_HZ:g} Hz away")
+    sizes = np.array([b - a + 0.5 for a, b in rooms])
+    a, b = rooms[int(rng.choice(len(rooms), p=sizes / sizes.sum()))]
+    low = round(2.0 * float(rng.uniform(a, b))) / 2.0
+    low = min(max(low, a), b)
+    return low, low + width
+
+
+def with_other_features(
+    protocol: Protocol,
+    *,
+    sites: Sequence[str] = (),
+    seed: int | None = None,
+    tag: str = "",
+) -> tuple[Protocol, Reward | None, tuple[Rule, ...], Level]:
+    """Return a protocol that measures something else beside, and the rules that look at it.
+
+    Every feature behind the reward's first condition and the level is repeated at other `sites`, or
+    in another band drawn with `seed`; the inhibits stay what they are.
+
+    Raises
+    ------
+    ValueError
+        There is no room for another band.
+    """
+    chain = _chain(protocol, [protocol.trained, protocol.feedback.level.feature])
+    rng = np.random.default_rng(seed)
+    prefix = f"{PREFIX}{tag}"
+    names = {name: f"{prefix}{name}" for name in chain}
+    moved: dict[tuple[float, float], tuple[float, float]] = {}
+    made = {}
+    for name in chain:
+        feature = protocol.features[name]
+        change: dict[str, object] = {"of": tuple(names.get(o, o) for o in feature.of)}
+        if sites and feature.at:
+            change["at"] = tuple(sites)
+        if seed is not None and feature.band_hz is not None:
+            band = feature.band_hz
+            if band not in moved:
+                moved[band] = moved_band(band, protocol.needs.rate_hz / 4.0, rng)
+            change |= {"band_hz": moved[band], "iaf": None}
+        made[names[name]] = feature.model_copy(update=change)
+    learned = tuple(
+        b.model_copy(update={"learn": (*b.learn, *(names[n] for n in b.learn if n in names))})
+        for b in protocol.baseline
+    )
+    features = {**protocol.features, **made}
+    needs = protocol.needs
+    if sites:
+        channels = tuple(dict.fromkeys([*needs.channels, *sites]))
+        needs = needs.model_copy(update={"channels": channels})
+    wider = protocol.model_copy(update={"features": features, "baseline": learned, "needs": needs})
+    level = protocol.feedback.level
+    other = level.model_copy(update={"feature": names[level.feature]})
+    reward = protocol.reward
+    if reward is None:
+        return wider, None, (), other
+    first = reward.model_copy(update={"feature": names[reward.feature]})
+    return wider, first, (first, *reward.also, *protocol.inhibit), other
+
+
+def _chain(protocol: Protocol, names: Sequence[str]) -> list[str]:
+    """Return features and everything they are made of, parts first."""
+    out: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        for part in protocol.features[name].of:
+            add(part)
+        out[name] = None
+
+    for name in names:
+        add(name)
+    return list(out)
