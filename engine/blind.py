@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from engine.columns import decision_columns, decision_row, feature_columns, feature_row
-from engine.frames import Decision, Event, FeatureFrame, Float, frozen
+from engine.frames import Decision, Event, FeatureFrame, Float, PhaseKind, frozen
 from engine.pipeline import Point
 from engine.status import Status
 
@@ -68,9 +68,15 @@ def masked_decision(decision: Decision) -> Decision:
         joint=False,
         passes=(None,) * len(decision.passes),
         thresholds=(math.nan,) * len(decision.thresholds),
-        # Why there is no level stays as far as the gates tell it.
-        why=decision.why if decision.why in ("", "gate", "hold", "phase") else "gate",
+        why=_why(decision),
     )
+
+
+def _why(decision: Decision) -> str:
+    """Return why there is no level, in words that are the same for every source of it."""
+    if decision.level is not None or decision.held or decision.kind is not PhaseKind.TRAIN:
+        return decision.why
+    return "gate"
 
 
 def parted(event: Event) -> tuple[Event | None, Event | None]:

@@ -181,7 +181,7 @@ class Strict(BaseModel):
         if isinstance(data, Nothing):
             raise mistake("there is no value here", "write the value after the colon")
         if isinstance(data, Map):
-            allowed = data.allowed = cls.yaml_keys()
+            data.allowed = cls.yaml_keys()
             data.later = cls.later
             for value in data.values():  # it may have come from another file
                 if isinstance(value, Marked):
@@ -640,9 +640,7 @@ def _close(value: Marked) -> str:
     if parent is None:
         return ""
     # What another file says of the mapping does not keep this one from meaning it.
-    free = [
-        k for k in parent.allowed if k not in parent or parent[k].at.file != value.at.file
-    ]
+    free = [k for k in parent.allowed if k not in parent or parent[k].at.file != value.at.file]
     close = difflib.get_close_matches(value.name.casefold(), free, n=1, cutoff=0.6)
     return close[0] if close else ""
 

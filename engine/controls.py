@@ -45,6 +45,7 @@ __all__ = ["Asked", "ControlPlan", "again", "control_plan", "described"]
 
 WITH_DONORS = ("yoked", "replay_other")
 WITH_TRIALS = ("real", "yoked", "no_feedback")
+FROM_REST = ("replay_own", "noise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,17 @@ def _check(protocol: Protocol, asked: Asked) -> None:
             f"`{asked.kind}` cannot be made for a protocol with trials ({protocol.name}).",
             f"Choose one of {', '.join(WITH_TRIALS)}.",
         )
+    if asked.kind in FROM_REST:
+        learned = {name for block in protocol.baseline for name in block.learn}
+        watched = [r.feature for r in protocol.rules] + [protocol.feedback.level.feature]
+        lacking = [name for name in dict.fromkeys(watched) if name not in learned]
+        if lacking:
+            raise InputError(
+                f"`{asked.kind}` is made of the person's rest, and no baseline of {protocol.name} "
+                f"learns {lacking[0]}.",
+                f"Add {', '.join(lacking)} to `learn` of a baseline, or choose another control "
+                "condition.",
+            )
     if asked.kind in WITH_DONORS and asked.donors is None:
         raise InputError(
             f"`{asked.kind}` needs feedback of somebody else.",
@@ -250,8 +262,12 @@ def _measured(
     try:
         made = with_other_features(protocol, sites=sites, seed=drawn, tag=f"{k}_")
     except ValueError as error:
+        what = "random band" if kind == "random_band" else "other site"
         raise InputError(
-            f"No random band for {protocol.name}: {error}.", "Choose another control condition."
+            f"No {what} for {protocol.name}: {error}.",
+            "Give the sites it takes, or choose another control condition."
+            if kind == "other_site"
+            else "Choose another control condition.",
         ) from None
     return made[0], made[1:]
 
@@ -311,7 +327,10 @@ def again(protocol: Protocol, stored: Any) -> ControlPlan:
             base = _without_control_features(protocol)
             _, rules = _measured(base, kind, sites, seed, k)
             made.append(_Made(kind, seed, sites, donor, rules))
-        return ControlPlan(protocol, tuple(made), int(stored["chosen"]))
+        chosen = int(stored["chosen"])
+        if not 0 <= chosen < len(made):
+            raise ValueError(f"there is no control {chosen}")
+        return ControlPlan(protocol, tuple(made), chosen)
     except (KeyError, TypeError, ValueError, IndexError, zlib.error) as error:
         raise FileError(
             f"the control condition in the recording cannot be read ({error})",

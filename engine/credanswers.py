@@ -25,6 +25,7 @@ from engine.study import CONTROLS, LoadedStudy, Study
 from engine.words import count, lasting, rounded, signed
 from protocols.describe import describe
 from protocols.phrases import listed
+from protocols.sham import KINDS
 
 __all__ = ["ANSWERS", "Answer", "Case", "Session", "Visit"]
 
@@ -93,6 +94,8 @@ class Session:
     displayed : tuple of str
         Columns of the table of what was presented.
     damage : str or None
+    answers : tuple of (str, str)
+        Block and answer to the question after it, as typed in the session.
     """
 
     number: int
@@ -108,6 +111,7 @@ class Session:
     n_samples: int
     displayed: tuple[str, ...]
     damage: str | None
+    answers: tuple[tuple[str, str], ...] = ()
 
     @property
     def started(self) -> str:
@@ -134,6 +138,12 @@ class Session:
     def sealed(self) -> bool:
         """Whether its features went into a sealed research log, not into the recording."""
         return _blinded(self.header) and not self.n_features
+
+    @property
+    def control(self) -> str:
+        """What was presented instead of the person's own feedback, in words; else empty."""
+        kind = self.told.presented_kind
+        return KINDS.get(kind, kind.replace("_", " ")) if self.told.sham else ""
 
     def of(self, *kinds: PhaseKind) -> tuple[Block, ...]:
         """Return the blocks of some kinds."""
@@ -166,6 +176,8 @@ class Case:
         """Whether what could tell an arm must not be written."""
         if self.arms is not None:
             return False
+        if any(s.header.get("unveiled") for s in self.sessions):
+            return any(_blinded(s.header) for s in self.sessions)
         if self.study is not None and self.study.blinded:
             return True
         return any(_blinded(s.header) for s in self.sessions)
@@ -227,6 +239,8 @@ class Case:
 
 
 def _blinded(header: Mapping[str, Any]) -> bool:
+    if header.get("unveiled"):
+        return False
     study = mapping(header.get("study"))
     return bool(header.get("blinded") or study.get("blinded")) or study.get("blinding") in (
         "single",
@@ -440,6 +454,12 @@ def _strategies(case: Case) -> Answer:
         if isinstance(text, str):
             block = f", block {filled.block}" if filled.block is not None else ""
             quotes.append(f"{case.name(session)}{block}: “{' '.join(text.split())}”")
+    forms = bool(quotes)
+    quotes += [
+        f"{case.name(session)}, {block.lower()}: “{' '.join(said.split())}”"
+        for session in case.sessions
+        for block, said in session.answers
+    ]
     if not quotes:
         return Answer(
             todo="Ask `neuroloop ask strategy RECORDING --block N` after the blocks, in people's "
@@ -448,7 +468,8 @@ def _strategies(case: Case) -> Answer:
     more = len(quotes) - MOST_QUOTES
     shown = quotes[:MOST_QUOTES] + ([f"{more} more in the files beside the recordings"]
                                     if more > 0 else [])  # fmt: skip
-    return Answer(_text(shown), (FORMS,))
+    in_session = any(s.answers for s in case.sessions)
+    return Answer(_text(shown), _sources(recording=in_session, forms=forms))
 
 
 def _processing(case: Case) -> Answer:
@@ -660,8 +681,19 @@ def _modality(case: Case) -> Answer:
     perceived = case.says.get("What the person perceives", ())
     said = [line for line in perceived if not line.startswith("Told:")]  # that is 3b
     window = case.each(_window)
-    said += window
-    return Answer(_text(said), _sources(protocol=True, recording=window))
+    presented = case.each(_presented)
+    said += [*window, *presented]
+    return Answer(_text(said), _sources(protocol=True, recording=[*window, *presented]))
+
+
+def _presented(session: Session) -> str:
+    """Return which condition was presented, where that may be told and is not the real one."""
+    if not session.control:
+        return ""
+    return (
+        f"control condition: level and rewards presented were {session.control}, with the person's "
+        "own gates over them"
+    )
 
 
 def _window(session: Session) -> str:
@@ -790,6 +822,11 @@ def _regulated(session: Session) -> str:
     rate = _rate(told)
     if rate is not None:
         parts.append(f"; the reward condition held during {100 * rate:.0f} % of that time")
+    if session.control:
+        parts.append(
+            f"; in this control session these are the person's own values, while {session.control} "
+            "was presented"
+        )
     return " ".join(parts).replace(" ;", ";")
 
 

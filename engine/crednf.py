@@ -16,12 +16,14 @@ from typing import Any, Literal
 import numpy as np
 
 from engine.credanswers import ANSWERS, Answer, Case, Session, Visit
+from engine.accounts import asked, labels
 from engine.enrol import enrolled
 from engine.errors import FileError, InputError
 from engine.forms import Filled, read_forms
-from engine.grid import number, numbers
+from engine.grid import mapping, number, numbers
 from engine.learned import learned
 from engine.measures import Learned, Rows
+from engine.opened import unveil
 from engine.recording import Recording, read
 from engine.study import LoadedStudy
 
@@ -31,6 +33,7 @@ __all__ = [
     "ITEMS",
     "Checklist",
     "Item",
+    "arms_in",
     "arms_of",
     "checklist",
     "counted",
@@ -163,6 +166,11 @@ def session_of(recording: Recording, forms: Sequence[Filled] = (), number: int =
         n_presented=len(recording.presented.values),
         n_samples=len(recording.samples),
         displayed=recording.presented.columns,
+        answers=tuple(
+            (a.block, a.answer)
+            for a in asked(recording.events, labels(recording.header))
+            if a.answer
+        ),
         damage=recording.damage,
     )
 
@@ -236,16 +244,25 @@ def cred_nf(
 # ---------------------------------------------------------------- files
 
 
-def recordings_of(path: Path, study: LoadedStudy | None = None) -> list[Session]:
+def recordings_of(
+    path: Path, study: LoadedStudy | None = None, private_key: bytes | None = None
+) -> list[Session]:
     """Return the sessions of a recording, or of all recordings in a folder, the oldest first.
 
     In a folder, what names another study is left out. Sessions of several people need a study
     file, and all must be of one protocol.
 
+    Parameters
+    ----------
+    path : Path
+    study : LoadedStudy, optional
+    private_key : bytes, optional
+        Of the study, when it is over: the research logs of blinded sessions are opened.
+
     Raises
     ------
     FileError
-        There is no recording.
+        There is no recording, or the research log of one cannot be opened.
     InputError
         The folder holds recordings of several people (without a study) or protocols, or the
         study is about another protocol.
@@ -270,7 +287,11 @@ def recordings_of(path: Path, study: LoadedStudy | None = None) -> list[Session]
         )
     sessions = []
     for file in files:  # one at a time: a recording is large, what is kept of it is not
-        sessions.append(session_of(read(file), read_forms(file)))
+        found = read(file)
+        own = study is None or _of_study(found, study)
+        if private_key is not None and own and found.header.get("blinded"):
+            found = unveil(found, private_key)
+        sessions.append(session_of(found, read_forms(file)))
     if study is not None and path.is_dir():
         sessions = [s for s in sessions if s.study_name in ("", study.study.name)]
     sessions.sort(key=lambda s: (s.started, s.file))
@@ -307,6 +328,25 @@ def arms_of(path: Path, study: LoadedStudy) -> dict[str, str]:
     arms = {str(row["token"]): study.study.arm(str(row["arm"])).name for row in rows}
     clients = {**enrolled(study.folder), **enrolled(path.parent)}
     return arms | {client: arms[token] for token, client in clients.items() if token in arms}
+
+
+def arms_in(sessions: Sequence[Session], study: LoadedStudy) -> dict[str, str]:
+    """Return the arm of every client whose sessions' research logs are open.
+
+    The log says which of the study's arms was presented, counted among those run here.
+    """
+    here = [a for a in study.study.arms if a.here]
+    found: dict[str, str] = {}
+    for session in sessions:
+        chosen = mapping(session.header.get("control")).get("chosen")
+        if session.header.get("unveiled") and isinstance(chosen, int) and 0 <= chosen < len(here):
+            found[session.client] = here[chosen].name
+    return found
+
+
+def _of_study(recording: Recording, study: LoadedStudy) -> bool:
+    row = recording.header.get("study")
+    return not isinstance(row, Mapping) or row.get("name") == study.study.name
 
 
 def _is_copy(file: Path) -> bool:

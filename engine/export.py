@@ -28,7 +28,9 @@ import numpy as np
 from engine import timeline
 from engine.errors import FileError, InputError, RecordingError
 from engine.frames import Float
+from engine.grid import mapping, presented_kind, withheld
 from engine.recording import Recording, Table, read, rewrite
+from protocols.sham import KINDS
 
 __all__ = ["export_bids"]
 
@@ -38,7 +40,14 @@ _EDF_STEP_UV = 0.1  # a coarser step than this would show in the signal
 _PRIVATE = frozenset(  # keys of the file header that tell who, when or where
     {"client", "client_id", "started", "host", "hostname", "folder", "operator", "user", "path"}
 )
-_TYPED = frozenset({"note", "mark_bad", "threshold_change", "stop"})  # events with typed words
+# Events with typed words, or words of the person.
+_TYPED = frozenset({"note", "mark_bad", "threshold_change", "stop", "answer"})
+_SECRET = ("joint", "pass_", "threshold_")
+"""How columns of decisions begin that a blinded session does not fill."""
+BLINDED = (
+    "This session is blinded: its features, thresholds and conditions are withheld until the study "
+    "is unsealed, and no table of them is exported."
+)
 _MNE_KIND = {"eeg": "eeg", "eog": "eog", "ecg": "ecg", "emg": "emg", "trigger": "stim"}
 _BIDS_KIND = {
     "eeg": "EEG",
@@ -455,6 +464,11 @@ def _sidecar(path: Path, source: Recording, labels: _Labels) -> None:
         side["SoftwareVersions"] = said_versions
     if _at(header, "test_session"):
         side["TestSession"] = True
+    if withheld(header):
+        side["Blinded"] = BLINDED
+    elif (kind := presented_kind(header)) != "real":
+        said = KINDS.get(kind, kind.replace("_", " "))
+        side["ControlCondition"] = f"{kind}: {said}"
     instructions = [text for text in dict.fromkeys(said) if text and text != "None"]
     if instructions:
         side["Instructions"] = " / ".join(instructions)
@@ -488,9 +502,19 @@ def _derivatives(root: Path, source: Recording, labels: _Labels, places: timelin
         "decisions": (source.decisions, "One row per grid point: what was decided live."),
         "presented": (source.presented, "One row per value that reached the screen."),
     }
+    if withheld(source.header):
+        # They are empty; what is presented and what the gates measured goes without a condition.
+        del tables["features"]
+        tables["decisions"] = (_public(source.decisions), f"{tables['decisions'][1]} {BLINDED}")
     for name, (table, about) in tables.items():
         stem = labels.stem(f"desc-{name}")
         _series(folder / f"{stem}_events.tsv", name, table, about, source, places, rate_hz)
+
+
+def _public(table: Table) -> Table:
+    """Return the decisions of a blinded session without columns that hold nothing."""
+    keep = [i for i, c in enumerate(table.columns) if not c.startswith(_SECRET)]
+    return Table(tuple(table.columns[i] for i in keep), table.values[:, keep])
 
 
 def _onsets(table: Table, name: str, places: timeline.Places, rate_hz: float) -> Float:
@@ -551,6 +575,10 @@ def _copy(source: Recording, target: Path, *, keep_dates: bool, keep_texts: bool
     """Copy the recording, without what tells who, when and where."""
     private = _PRIVATE - {"started"} if keep_dates else _PRIVATE
     header = {**_without(source.header, private), "exported": True}
+    study = mapping(header.get("study"))
+    # A token that is the client's id would tell who it is.
+    if "token" in study and study["token"] == source.header.get("client"):
+        header["study"] = {k: v for k, v in study.items() if k != "token"}
 
     def text(stream: str, row: str) -> str:
         if keep_texts or stream not in ("inputs", "events"):

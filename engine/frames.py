@@ -351,6 +351,7 @@ class Phase:
     waits_s: float = 0.0  # a READY phase that waits for `go`, at most so long
     ask: str = ""  # put to the person after the block
     trials: tuple[int, ...] = ()  # the task of every trial of the block
+    chance_s: float = 0.0  # clean time that a baseline's chance values take
 
 
 @dataclass(frozen=True, slots=True)

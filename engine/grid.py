@@ -20,7 +20,16 @@ from engine.measures import Resting, Rows, Spread, own_unit
 from engine.recording import Recording
 from protocols.model import GateSetting, Protocol
 
-__all__ = ["Grid", "kind_of", "mapping", "number", "numbers", "protocol_of"]
+__all__ = [
+    "Grid",
+    "kind_of",
+    "mapping",
+    "number",
+    "numbers",
+    "presented_kind",
+    "protocol_of",
+    "withheld",
+]
 
 BEFORE_S = 0.1  # what precedes a blink belongs to the blink
 
@@ -34,6 +43,30 @@ def protocol_of(header: Mapping[str, Any]) -> Protocol | None:
         return Protocol.model_validate(row)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def withheld(header: Mapping[str, Any]) -> bool:
+    """Return whether features, thresholds and rewards of a session may not be told.
+
+    They may once its research log is opened; see `engine.opened.unveiled`.
+    """
+    return bool(header.get("blinded")) and not header.get("unveiled")
+
+
+def presented_kind(header: Mapping[str, Any]) -> str:
+    """Return which condition was presented, of `protocols.sham.KINDS`; empty when withheld.
+
+    What a header of another version says is given back as it stands.
+    """
+    if withheld(header):
+        return ""
+    stored = mapping(header.get("control"))
+    controls, chosen = stored.get("controls"), stored.get("chosen")
+    if not isinstance(controls, (list, tuple)) or not isinstance(chosen, int):
+        return "real"
+    if not 0 <= chosen < len(controls):
+        return "unknown"
+    return str(mapping(controls[chosen]).get("kind") or "unknown")
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -82,6 +115,8 @@ class Grid:
         self.hop = recording.spec.hop
         self.grid_hz = recording.spec.grid_hz
         self.protocol = protocol_of(self.header)
+        self.withheld = withheld(self.header)
+        self.presented_kind = presented_kind(self.header)
         codes = recording.codes
         self.features = tuple(mapping(codes.get("features")).get("features", ()))
         self.metrics = tuple(mapping(codes.get("features")).get("metrics", ()))
@@ -100,6 +135,8 @@ class Grid:
     # ------------------------------------------------------------ what was agreed
 
     def _rules(self, names: Any) -> tuple[tuple[str, str], ...]:
+        if self.withheld:  # what they look at is not there
+            return ()
         if self.protocol is not None:
             return tuple((r.feature, r.direction) for r in self.protocol.rules)
         return tuple((str(n), "") for n in names) if isinstance(names, (list, tuple)) else ()
@@ -113,8 +150,9 @@ class Grid:
         scales = dict.fromkeys(self.features, "linear")
         if self.protocol is not None:
             for name, feature in self.protocol.features.items():
-                if feature.kind in FEATURES:
-                    scales[name] = FEATURES[feature.kind].scale
+                # A kind from another package: linear, unless what was learned says otherwise.
+                known = FEATURES.get(feature.kind)
+                scales[name] = "linear" if known is None else known.scale
         for event in self._learning():
             for name, row in mapping(event.data.get("features")).items():
                 if mapping(row).get("scale") in ("ln", "linear"):
@@ -135,6 +173,14 @@ class Grid:
         if isinstance(given, str):
             return given
         return self.protocol.feedback.level.feature if self.protocol is not None else None
+
+    def trained(self) -> str | None:
+        """Return what was trained: rewarded, of the trials, or else shown; None when withheld."""
+        if self.withheld:
+            return None
+        if self.rules:
+            return self.rules[0][0]
+        return self.protocol.trained if self.protocol is not None else None
 
     def smoothing_s(self, name: str) -> float:
         if self.protocol is None or name not in self.protocol.features:
@@ -159,6 +205,9 @@ class Grid:
                 return np.zeros((n, n_rules))
             return np.column_stack([table.column(c) for c in names])
 
+        def optional(name: str) -> Float:
+            return column(name) if name in table.columns else np.full(n, np.nan)
+
         def whole(name: str) -> np.ndarray:
             return np.nan_to_num(column(name), nan=-1.0).astype(np.int64)
 
@@ -181,6 +230,9 @@ class Grid:
             trusted=trusted,
             metrics=metrics,
             fixed_uv2=fixed,
+            level=column("level"),
+            real_level=optional("real_level"),
+            real_reward=optional("real_reward"),
         )
 
     def _frames(self, seq: np.ndarray) -> tuple[Float, Bool, Float, Float]:
@@ -255,7 +307,7 @@ class Grid:
 
     def _resting(self) -> dict[str, Resting]:
         found: dict[str, Resting] = {}
-        for event in self._learning():
+        for event in () if self.withheld else self._learning():
             block = str(event.data.get("name", ""))
             for name, row in mapping(event.data.get("features")).items():
                 median = number(mapping(row).get("median"))

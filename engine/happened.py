@@ -37,7 +37,8 @@ CAUSES: Mapping[str, str] = {
 }
 """Causes of gates and holds as a clinician reads them."""
 
-_QUIET = {"reward", "electrode"}  # told in tables; hundreds of lines would hide the rest
+# Told in tables; hundreds of lines would hide the rest.
+_QUIET = frozenset({"reward", "electrode", "trial", "question"})
 _LONGEST = 400  # characters of an unknown event's data
 
 
@@ -189,6 +190,47 @@ def _eog(d: Mapping[str, Any]) -> tuple[str, str]:
     return "eyes", f"Blinks are regressed out by {of}, fitted to {float(d['blink_s']):.0f} s."
 
 
+def _adapted(d: Mapping[str, Any], what: str) -> tuple[str, str]:
+    rule = f"Threshold of {d['feature']} ({d['direction']})"
+    old, new = _number(d.get("old")), _number(d.get("new"))
+    if what == "block":
+        said = f"{rule} set from the last block: {old} to {new}."
+    elif what == "frozen":
+        said = f"{rule} stays at {new} from here on."
+    else:
+        why = str(d.get("reason") or "").rstrip(".")
+        said = f"{rule} stays at {new}{f': {why}' if why else ''}."
+    return "threshold", said
+
+
+def _drift(d: Mapping[str, Any]) -> tuple[str, str]:
+    return "drift guard", (
+        f"The threshold of {d['feature']} ({d['direction']}) had followed the person the wrong "
+        f"way and stays at {_number(d.get('new'))}. While it followed, the reward rate said "
+        "nothing about learning: look at the feature against rest."
+    )
+
+
+def _shaped(d: Mapping[str, Any]) -> tuple[str, str]:
+    share = d.get("success")
+    why = "" if share is None else f", after {100 * float(share):.0f} % success in a block"
+    return "shaping", (
+        f"The reward became one step {d['step']}{why}: threshold of {d['feature']} "
+        f"{_number(d.get('old'))} to {_number(d.get('new'))}."
+    )
+
+
+def _answer(d: Mapping[str, Any]) -> tuple[str, str]:
+    said = str(d["text"]).strip()
+    asked = f"“{d['question']}” " if d.get("question") else ""
+    return "answer", f"{asked}Answer: “{said}”" if said else f"{asked}Nothing was answered."
+
+
+def _go(d: Mapping[str, Any]) -> tuple[str, str]:
+    who = "The person" if d.get("by") == "person" else "The operator"
+    return "go", f"{who} began the block."
+
+
 def _repeat(d: Mapping[str, Any]) -> tuple[str, str]:
     return "baseline", f"Attempt {d['attempt']} was not enough: {d['reason']}"
 
@@ -277,6 +319,16 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str] | None]] = {
     "eog_regression": _eog,
     "threshold": _threshold,
     "threshold_change": _threshold_change,
+    "threshold_block": lambda d: _adapted(d, "block"),
+    "threshold_kept": lambda d: _adapted(d, "kept"),
+    "threshold_frozen": lambda d: _adapted(d, "frozen"),
+    "drift_guard": _drift,
+    "shaped": _shaped,
+    "answer": _answer,
+    "go": _go,
+    "drowsy": lambda d: ("drowsy", str(d["text"])),
+    "plugin_fault": lambda d: ("plug-in", str(d["text"])),
+    "feature_fault": lambda d: ("plug-in", str(d["text"])),
     "hold": _hold,
     "screening": _screening,
     "quality": _quality,
@@ -292,6 +344,15 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str] | None]] = {
     "end": lambda d: ("end", str(d["sentence"])),
     "refused": lambda d: ("operator", f"{d['command']}: {d['sentence']}"),
     "note": lambda d: ("note", str(d["text"])),
+    "error": lambda d: ("fault", f"An error of the software's own, number {d['id']}."),
+    "standstill": lambda d: (
+        "warning",
+        f"This computer stood still for {float(d['stood_s']):.1f} s.",
+    ),
+    "clock": lambda d: (
+        "stream",
+        f"The amplifier's clock was set by {float(d['jump_s']):+.1f} s.",
+    ),
     "volume": lambda d: ("operator", f"Volume set to {100 * float(d['gain']):.0f} %."),
     "gap": lambda d: (
         "gap",

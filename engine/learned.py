@@ -6,8 +6,9 @@ statistics, as in the live decision. What cannot be known is None, never 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from engine.measures import (
     AboveZero,
     Block,
     Course,
+    Given,
     Held,
     Learned,
     Muscle,
@@ -32,18 +34,45 @@ from engine.measures import (
     trend,
 )
 from engine.recording import Recording
+from engine.words import rounded
 from protocols.baseline import causes_of
 from protocols.phrases import leaves
+from protocols.sham import PREFIX
 
-__all__ = ["COUNTED", "MUSCLE_FLAG", "learned"]
+__all__ = ["COUNTED", "MUSCLE_FLAG", "MUSCLE_GATED", "block_label", "learned"]
 
 MUSCLE_FLAG = 0.4  # correlation of feature and muscle above which a block is flagged
+MUSCLE_GATED = 0.1  # share of a block that the muscle gate took from which it is named
+ROSE_MUSCLE, ROSE_Z = 1.25, 0.5  # times resting muscle, and spreads of rest: both have risen
+MOVES: Mapping[str, str] = {
+    "threshold_block": "block",
+    "threshold_frozen": "frozen",
+    "threshold_kept": "kept",
+    "drift_guard": "drift_guard",
+}
+"""Events of a threshold that adapts, and how a step by them is named."""
 INVALID_SHARE = 0.5
 SAME_CLOCK_S = 0.05  # clock differences below this need no guess which clock a stamp is of
 
 SHOWN = (PhaseKind.BASELINE, PhaseKind.TRAIN, PhaseKind.TRANSFER, PhaseKind.POST)
 COUNTED = (PhaseKind.TRAIN, PhaseKind.TRANSFER)
 SIDES = ("log_ratio", "shrunk_log_ratio", "asymmetry_index")
+
+
+def block_label(kind: PhaseKind, name: str, number: int, attempt: int) -> str:
+    """Return what a block is called: ``Training 2``, ``Baseline eyes open, attempt 2``."""
+    word = name.replace("_", " ")
+    if kind is PhaseKind.BASELINE:
+        label = f"Baseline {word}"
+    elif kind is PhaseKind.TRAIN:
+        label = f"Training {number}" if number else "Training"
+    elif kind is PhaseKind.TRANSFER:
+        label = f"Transfer {number}" if number > 1 else "Transfer"
+    elif kind is PhaseKind.POST:
+        label = "Rest after" if name == "post" else f"Rest after {word}"
+    else:
+        label = f"{kind.name.capitalize()} {word}"
+    return label if attempt == 1 else f"{label}, attempt {attempt}"
 
 
 def learned(recording: Recording) -> Learned:
@@ -63,7 +92,7 @@ class _Reader(Grid):
     def learned(self) -> Learned:
         """Return everything."""
         filters = self._filters = filters_of(self.recording.events)
-        blocks = self._compared(tuple(self._blocks()))
+        blocks = self._muscular(self._compared(tuple(self._blocks())))
         outcome, why = self._outcome()
         rows = self.rows
         length = float(len(self.recording.samples) / self.rate_hz) if self.rate_hz else 0.0
@@ -101,6 +130,9 @@ class _Reader(Grid):
             alpha=alpha_of(self.recording.events, self.header.get("course")),
             eyes=self._eyes(),
             references=references_of(self.recording.events),
+            trained=self.trained(),
+            withheld=self.withheld,
+            presented_kind=self.presented_kind,
         )
 
     def _eyes(self) -> Mapping[str, Any]:
@@ -138,7 +170,8 @@ class _Reader(Grid):
         needs = [f for f, _ in self.rules]
         if kind is PhaseKind.BASELINE and isinstance(learns, (list, tuple)):
             needs = [str(f) for f in learns]
-        live = self.known(visit, needs)
+        # Where features are withheld, the gates alone tell what is clean.
+        live = self.known(visit, [] if self.withheld else needs)
         use, note = self._used(visit, kind, live, bool(needs), end)
         if note and kind is PhaseKind.BASELINE and any(f.fitted for f in self._filters):
             note += "; read by the fixed filter"
@@ -148,22 +181,27 @@ class _Reader(Grid):
             self._train_rows.append(visit.start + np.flatnonzero(use))
         clean_s = float((use if kind is PhaseKind.BASELINE else live).sum()) / self.grid_hz
         total_s = float(free.sum()) / self.grid_hz
+        gated_s = self._gated(visit, free, live, use if kind is PhaseKind.BASELINE else live)
+        if self.withheld and ended is not None and kind is not PhaseKind.BASELINE:
+            clean_s = number(ended.data.get("clean_s")) or 0.0
+            total_s = number(ended.data.get("total_s")) or total_s
+            gated_s = numbers(ended.data.get("gated_s"))
         return Block(
             phase=phase,
             kind=kind.name.lower(),
             name=name,
             number=block,
             attempt=attempt,
-            label=self._label(kind, name, block, attempt),
+            label=block_label(kind, name, block, attempt),
             start_s=float(r.t_s[visit.start]),
             end_s=float(r.t_s[visit.stop - 1]),
             total_s=total_s,
             clean_s=clean_s,
             held_s=float((~free).sum()) / self.grid_hz,
-            gated_s=self._gated(visit, free, live, use if kind is PhaseKind.BASELINE else live),
+            gated_s=gated_s,
             end=end,
             invalid=kind in COUNTED and total_s - clean_s > INVALID_SHARE * total_s,
-            rewards=rewards if kind is PhaseKind.TRAIN else None,
+            rewards=rewards if kind is PhaseKind.TRAIN and not self.withheld else None,
             rate_alone=rates[0],
             rate_joint=rates[1],
             rate_first_threshold=rates[2],
@@ -172,20 +210,8 @@ class _Reader(Grid):
             muscle=self._muscle(visit, use),
             note=note,
             above_zero=self._above_zero(visit.start + np.flatnonzero(use), kind),
+            given=self._given(visit, rewards) if kind is PhaseKind.TRAIN else None,
         )
-
-    @staticmethod
-    def _label(kind: PhaseKind, name: str, number: int, attempt: int) -> str:
-        word = name.replace("_", " ")
-        if kind is PhaseKind.BASELINE:
-            label = f"Baseline {word}"
-        elif kind is PhaseKind.TRAIN:
-            label = f"Training {number}" if number else "Training"
-        elif kind is PhaseKind.TRANSFER:
-            label = f"Transfer {number}" if number > 1 else "Transfer"
-        else:
-            label = "Rest after" if name == "post" else f"Rest after {word}"
-        return label if attempt == 1 else f"{label}, attempt {attempt}"
 
     def _event_in(self, kind: str, visit: slice) -> Event | None:
         """Return the last event of a kind in a visit; a stop or skip ends one point later."""
@@ -240,7 +266,7 @@ class _Reader(Grid):
     def _rates(self, visit: slice, use: Bool) -> tuple[float | None, float | None, float | None]:
         """Return shares of clean time: reward rule alone, all rules, first threshold kept."""
         r = self.rows
-        if not use.any() or not r.passes.shape[1]:
+        if not use.any() or not self.rules or not r.passes.shape[1]:
             return None, None, None
         alone = float((r.passes[visit, 0][use] == 1).mean())
         joint = float(r.joint[visit][use].mean())
@@ -258,8 +284,10 @@ class _Reader(Grid):
         return float(met.mean())
 
     def _watched(self) -> tuple[str, ...]:
-        level = self.level_feature()
-        names = [f for f, _ in self.rules] + ([level] if level else [])
+        if self.withheld:
+            return ()
+        names = [f for f, _ in self.rules]
+        names += [n for n in (self.trained(), self.level_feature()) if n]
         return tuple(n for n in dict.fromkeys(names) if n in self.columns)
 
     def _courses(self, at: np.ndarray) -> dict[str, Course]:
@@ -285,12 +313,12 @@ class _Reader(Grid):
 
     def _above_zero(self, at: np.ndarray, kind: PhaseKind) -> dict[str, AboveZero]:
         """Return the share of clean time above zero of every feature that compares two sides."""
-        if self.protocol is None:
+        if self.protocol is None or self.withheld:
             return {}
         found = {}
         for name, feature in self.protocol.features.items():
             i = self.columns.get(name)
-            if feature.kind not in SIDES or i is None:
+            if feature.kind not in SIDES or i is None or name.startswith(PREFIX):
                 continue
             x = self.rows.values[at, i][self.rows.trusted[at, i]]
             x = x[np.isfinite(x)]
@@ -311,7 +339,7 @@ class _Reader(Grid):
 
     def _compared(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
         """Return the blocks with what the fixed filter reads, for comparison across sessions."""
-        if self.protocol is None:
+        if self.protocol is None or self.withheld:  # reading them again would tell what is sealed
             return blocks
         wanted = dict.fromkeys(self._watched())
         for name in tuple(wanted):
@@ -346,9 +374,10 @@ class _Reader(Grid):
             return Muscle(None, None, 0, False, "the muscle gate was off or had no site")
         clean = m[use & np.isfinite(m)]
         middle = float(np.median(clean)) if len(clean) else None
-        name = self.rules[0][0] if self.rules else ""
+        name = self.trained() or ""
         if name not in self.columns:
-            return Muscle(middle, None, 0, False, "the trained feature is not recorded")
+            why = "withheld" if self.withheld else "the trained feature is not recorded"
+            return Muscle(middle, None, 0, False, why)
         x = on_scale(self.rows.values[visit, self.columns[name]], self.scales[name])
         bin_s = max(1.0, self.smoothing_s(name))
         t = self.rows.t_s[visit]
@@ -357,13 +386,65 @@ class _Reader(Grid):
         )
         return Muscle(middle, r, n, r is not None and r > MUSCLE_FLAG, why)
 
+    def _muscular(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+        """Return the blocks with what muscle took of them, and where it may stand behind them."""
+        if not len(self.muscle_uv):
+            return blocks
+        rest = next((b for b in blocks if b.kind == "baseline" and not b.note), None)
+        at_rest = 0.0 if rest is None else _part(rest.gated_s.get("muscle", 0.0), rest.total_s)
+        found = []
+        for block in blocks:
+            m, share = block.muscle, _part(block.gated_s.get("muscle", 0.0), block.total_s)
+            told = block.kind in ("train", "transfer")
+            much = told and share >= MUSCLE_GATED and share >= 2.0 * at_rest
+            rose = told and rest is not None and self._rose(block, rest.muscle.median_uv)
+            known = share if m.median_uv is not None or share > 0.0 else None
+            found.append(replace(block, muscle=replace(m, gated_share=known, rose=rose, much=much)))
+        return tuple(found)
+
+    def _rose(self, block: Block, rest_uv: float | None) -> bool:
+        """Return whether muscle and the feature, in the rewarded direction, both left rest."""
+        course, uv = block.features.get(self.trained() or ""), block.muscle.median_uv
+        if course is None or course.z is None or uv is None or not rest_uv or not self.rules:
+            return False
+        return self.rules[0][1] == "above" and course.z > ROSE_Z and uv > ROSE_MUSCLE * rest_uv
+
+    def _given(self, visit: slice, rewards: int) -> Given | None:
+        """Return what a training block presented, where that need not be what was real."""
+        unveiled = bool(self.header.get("unveiled"))
+        if self.withheld or (self.presented_kind == "real" and not unveiled):
+            return None
+        r = self.rows
+        level, real, t = r.level[visit], r.real_level[visit], r.t_s[visit]
+        seen = np.isfinite(level)
+        real_rewards = r.real_reward[visit]
+        r_level, _, why = _together(t, level, real)
+        i = self.columns.get(self.level_feature() or "")
+        r_feature = None
+        if i is not None:
+            scale = self.scales[self.features[i]]
+            x = np.where(r.trusted[visit, i], on_scale(r.values[visit, i], scale), np.nan)
+            r_feature, _, said = _together(t, level, x)
+            why = why if r_level is None and np.isfinite(real).any() else said
+        return Given(
+            level=float(level[seen].mean()) if seen.any() else None,
+            rewards=rewards,
+            real_level=float(np.nanmean(real)) if np.isfinite(real).any() else None,
+            real_rewards=(
+                int(np.nansum(real_rewards)) if np.isfinite(real_rewards).any() else None
+            ),
+            r=r_level,
+            r_feature=r_feature,
+            why=why,
+        )
+
     def _train(self) -> dict[str, Course]:
         if not self._train_rows:
             return {}
         return self._courses(np.concatenate(self._train_rows))
 
     def _trends(self, blocks: Sequence[Block]) -> dict[str, float | None]:
-        name = self.rules[0][0] if self.rules else ""
+        name = self.trained() or ""
         courses = [b.features.get(name) for b in blocks if b.kind == "train"]
         return trend([c.z for c in courses if c is not None and c.z is not None])
 
@@ -379,24 +460,52 @@ class _Reader(Grid):
         r = self.rows
         x = r.thresholds[:, k]
         feature, direction = self.rules[k] if k < len(self.rules) else (f"rule {k + 1}", "")
+        moving = self._moving(k)
         old: float | None = None
+        along: _Along | None = None  # a threshold that moves a little at every point
         for i in np.flatnonzero(np.isfinite(x)):
             new = float(x[i])
+            if along is not None and int(r.phase[i]) != along.phase:
+                yield along.step(k, feature, direction, moving)
+                along = None
             if new == old:
                 continue
             method, reason = self._reason(k, int(r.seq[i]), first=old is None)
-            yield Step(float(r.t_s[i]), k, feature, direction, old, new, method, reason)
+            if moving and not method and old is not None:
+                if along is None:
+                    along = _Along(int(r.phase[i]), old)
+                along.move(float(r.t_s[i]), new)
+            else:
+                if along is not None:
+                    yield along.step(k, feature, direction, moving)
+                    along = None
+                yield Step(float(r.t_s[i]), k, feature, direction, old, new, method, reason)
             old = new
+        if along is not None:
+            yield along.step(k, feature, direction, moving)
+
+    def _moving(self, k: int) -> str:
+        """Return the method of a rule whose threshold moves within a block; empty for others."""
+        if self.protocol is None or k >= len(self.protocol.rules):
+            return ""
+        method = self.protocol.rules[k].threshold.method
+        return method if method in ("running", "staircase") else ""
 
     def _reason(self, k: int, seq: int, *, first: bool) -> tuple[str, str]:
         near = [
             e
-            for kind in ("threshold_change", "threshold")
+            for kind in ("threshold_change", "shaped", *MOVES, "threshold")
             for e in self.events.get(kind, ())
             if e.data.get("rule") == k and 0 <= seq - e.seq <= 2 * self.hop
         ]
         if near and near[0].kind == "threshold_change":
             return "operator", str(near[0].data.get("reason") or "")
+        if near and near[0].kind == "shaped":
+            success = number(near[0].data.get("success"))
+            said = "" if success is None else f" after {100 * success:.0f} % success in a block"
+            return "shaping", f"one step {near[0].data.get('step')}{said}"
+        if near and near[0].kind in MOVES:
+            return MOVES[near[0].kind], str(near[0].data.get("reason") or "")
         if near:
             success = number(near[0].data.get("success"))
             return str(near[0].data.get("method") or ""), (
@@ -535,6 +644,36 @@ class _Reader(Grid):
             if (n := number(event.data.get(key))) is not None
         ]
         return int(max(counts)) if counts else None
+
+
+@dataclass(slots=True)
+class _Along:
+    """A threshold on its way through a block."""
+
+    phase: int
+    begin: float
+    end: float = 0.0
+    low: float = math.inf
+    high: float = -math.inf
+    t_s: float = 0.0
+
+    def move(self, t_s: float, new: float) -> None:
+        self.t_s, self.end = t_s, new
+        self.low, self.high = min(self.low, self.begin, new), max(self.high, self.begin, new)
+
+    def step(self, k: int, feature: str, direction: str, method: str) -> Step:
+        said = f"moved along within the block, between {rounded(self.low)} and {rounded(self.high)}"
+        return Step(self.t_s, k, feature, direction, self.begin, self.end, method, said)
+
+
+def _part(part: float, whole: float) -> float:
+    return part / whole if whole > 0.0 else 0.0
+
+
+def _together(t_s: Float, a: Float, b: Float) -> tuple[float | None, int, str]:
+    """Return the correlation of two series over seconds, where both are known."""
+    use = np.isfinite(a) & np.isfinite(b)
+    return correlation(binned(t_s, a, use, 1.0)[1], binned(t_s, b, use, 1.0)[1])
 
 
 def _lasts(phase: Mapping[str, Any]) -> bool:

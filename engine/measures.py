@@ -23,6 +23,7 @@ __all__ = [
     "Course",
     "Filter",
     "FixedPower",
+    "Given",
     "Held",
     "Learned",
     "Muscle",
@@ -251,12 +252,65 @@ class Alpha:
 
 @dataclass(frozen=True, slots=True)
 class Muscle:
-    """Muscle beside the trained feature in one block; `why` says why `r` is not known."""
+    """Muscle beside the trained feature in one block; `why` says why `r` is not known.
+
+    Parameters
+    ----------
+    median_uv : float or None
+        In clean time.
+    r : float or None
+        Correlation with the trained feature.
+    bins : int
+    flagged : bool
+        `r` is high.
+    gated_share : float or None
+        Of the block's time, how much the muscle gate took; such time earns nothing.
+    rose : bool
+        Muscle and the trained feature are both well above rest.
+    much : bool
+        The gate took a large share of a training block, and more than of the baseline.
+    """
 
     median_uv: float | None
     r: float | None
     bins: int
     flagged: bool
+    why: str = ""
+    gated_share: float | None = None
+    rose: bool = False
+    much: bool = False
+
+    @property
+    def suspect(self) -> bool:
+        """Whether muscle may stand behind what the feature did."""
+        return self.flagged or self.rose or self.much
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was presented in a training block, beside what was real.
+
+    Parameters
+    ----------
+    level, real_level : float or None
+        Means over the time with a level; the real one is known after unsealing only.
+    rewards : int
+        Presented.
+    real_rewards : int or None
+    r : float or None
+        Correlation of the presented level with the real one.
+    r_feature : float or None
+        Correlation of the presented level with the feature that it should show.
+    why : str
+        Why there is no correlation.
+    """
+
+    level: float | None
+    rewards: int
+    real_level: float | None = None
+    real_rewards: int | None = None
+    r: float | None = None
+    r_feature: float | None = None
     why: str = ""
 
 
@@ -287,6 +341,7 @@ class Block:
     note: str = ""
     above_zero: Mapping[str, AboveZero] = field(default_factory=dict)
     fixed: Mapping[str, FixedPower] = field(default_factory=dict)
+    given: Given | None = None  # of a training block that presented something else, or unveiled
 
     @property
     def unclean_s(self) -> float:
@@ -296,7 +351,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The threshold of one rule changed."""
+    """The threshold of one rule changed, or moved along while a block ran."""
 
     t_s: float
     rule: int
@@ -351,6 +406,9 @@ class Rows:
     trusted: Bool
     metrics: Float
     fixed_uv2: Float
+    level: Float  # as presented
+    real_level: Float  # NaN throughout, unless the research log of a control session is open
+    real_reward: Float
 
     def __len__(self) -> int:
         return len(self.seq)
@@ -392,11 +450,20 @@ class Learned:
     alpha: Alpha | None = None
     eyes: Mapping[str, Any] = field(default_factory=dict)  # of the regression of blinks
     references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    trained: str | None = None  # rewarded, of the trials, or else shown
+    withheld: bool = False  # a blinded session whose research log is closed
+    presented_kind: str = "real"  # of `protocols.sham.KINDS`; empty when withheld
 
     @property
-    def trained(self) -> str | None:
-        """The rewarded feature."""
-        return self.rules[0][0] if self.rules else None
+    def adapts(self) -> bool:
+        """Whether the threshold of the reward moves with the person."""
+        reward = None if self.protocol is None else self.protocol.reward
+        return reward is not None and reward.threshold.adapts
+
+    @property
+    def sham(self) -> bool:
+        """Whether something else than the person's own feedback was presented."""
+        return self.presented_kind not in ("", "real")
 
     def of(self, *kinds: PhaseKind) -> tuple[Block, ...]:
         """Return the blocks of some kinds, in order."""

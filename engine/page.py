@@ -8,13 +8,14 @@ from typing import Any
 
 from markupsafe import Markup
 
-from engine import figures, happened
+from engine import accounts, figures, happened
 from engine.columns import plain
 from engine.estimatorpage import EstimatorPage
 from engine.figures import unit_words
 from engine.frames import PhaseKind
+from engine.grid import mapping
 from engine.happened import clock, named
-from engine.learned import COUNTED, MUSCLE_FLAG
+from engine.learned import COUNTED, MUSCLE_FLAG, MUSCLE_GATED
 from engine.measures import Block, Course, Learned, Resting
 from engine.recording import Recording
 from engine.screening import STATEMENT
@@ -31,9 +32,19 @@ from engine.words import (
 )
 from protocols.describe import GRADES
 from protocols.methods import methods_paragraph
-from protocols.phrases import hz, leaves
+from protocols.model import Protocol
+from protocols.phrases import adapting_words, hz, leaves, listed
+from protocols.sham import KINDS, PREFIX
 
-__all__ = ["Page", "by_cause", "per_minute", "weighted"]
+__all__ = [
+    "HOW",
+    "Page",
+    "by_cause",
+    "condition_words",
+    "per_minute",
+    "weighted",
+    "without_controls",
+]
 
 NEAR_Z = 0.1  # closer to rest than a tenth of the baseline's spread is "about the same"
 ENDS = {
@@ -43,6 +54,20 @@ ENDS = {
     "stopped": "session stopped",
     "repeat": "repeated",
 }
+HOW = {
+    "operator": "by the operator",
+    "percentile": "learned from the baseline",
+    "z": "learned from the baseline",
+    "fixed": "fixed",
+    "block": "from the last block",
+    "running": "followed the last minutes",
+    "staircase": "staircase",
+    "frozen": "frozen",
+    "kept": "kept",
+    "drift_guard": "drift guard",
+    "shaping": "shaped",
+}
+"""How a threshold came about, or moved."""
 
 
 # ---------------------------------------------------------------- over several blocks
@@ -68,11 +93,28 @@ def by_cause(blocks: Sequence[Block]) -> list[tuple[str, float]]:
     return sorted(seconds.items(), key=lambda item: (-item[1], item[0]))
 
 
+def without_controls(protocol: Protocol) -> Protocol:
+    """Return a protocol without what only a control condition looks at."""
+    features = {n: f for n, f in protocol.features.items() if not n.startswith(PREFIX)}
+    baseline = tuple(
+        b.model_copy(update={"learn": tuple(n for n in b.learn if not n.startswith(PREFIX))})
+        for b in protocol.baseline
+    )
+    return protocol.model_copy(update={"features": features, "baseline": baseline})
+
+
+def condition_words(kind: str) -> str:
+    """Return a control condition in words, also one of another version."""
+    return KINDS.get(kind, kind.replace("_", " "))
+
+
 # ---------------------------------------------------------------- the page
 
 
 class Page:
     """What the template asks for. Every property is one part of the page."""
+
+    template = "report.html.j2"
 
     def __init__(self, recording: Recording, told: Learned) -> None:
         self.recording = recording
@@ -81,8 +123,11 @@ class Page:
         self.protocol = told.protocol
         self.statement = STATEMENT
         self.muscle_flag = MUSCLE_FLAG
+        self.muscle_gated = f"{100 * MUSCLE_GATED:.0f} %"
         self.estimator = EstimatorPage(told)
         self.feature = told.trained or ""
+        self.direction = told.rules[0][1] if told.rules else ""
+        self.blocks = accounts.labels(self.header)
         self.unit = unit_words(told.units.get(self.feature, ""))
 
     # ------------------------------------------------------------ who, when
@@ -123,7 +168,7 @@ class Page:
     def banners(self) -> list[tuple[str, str, str]]:
         """(class, heading, sentence) of everything to know before reading on."""
         told, recording = self.told, self.recording
-        out = []
+        out = [*self._condition_banner()]
         if self.test_session:
             said = (
                 "Shortened, or in a room for tests: for trying the system. Nothing here is about "
@@ -149,11 +194,56 @@ class Page:
                         "version understands; units and rules are missing below."))  # fmt: skip
         return out
 
+    def _condition_banner(self) -> Iterator[tuple[str, str, str]]:
+        told = self.told
+        if not told.sham and not self.unveiled:
+            return
+        words = condition_words(told.presented_kind)
+        told_apart = (
+            "Features, conditions and rates below are the person's own and real; level and "
+            "rewards are what was presented."
+        )
+        if self.unveiled and not told.sham:
+            yield (
+                "unblinded",
+                "UNBLINDED",
+                f"{self._study_words()}This session presented {words}.",
+            )
+        elif self.unveiled:
+            yield (
+                "unblinded",
+                "UNBLINDED: CONTROL CONDITION",
+                f"{self._study_words()}This session presented {words}. {told_apart}",
+            )
+        else:
+            yield "control", "CONTROL CONDITION", f"Presented: {words}. {told_apart}"
+
+    def _study_words(self) -> str:
+        """Return study, participant and session as a sentence; empty outside studies."""
+        study = mapping(self.header.get("study"))
+        if not study:
+            return ""
+        of = f" of {study['sessions']}" if study.get("sessions") else ""
+        return (
+            f"Study {study.get('name') or 'without a name'}, participant "
+            f"{study.get('token') or 'not known'}, session {study.get('session') or '?'}{of}. "
+        )
+
+    @property
+    def unveiled(self) -> bool:
+        """Whether the research log of a blinded session was opened."""
+        return bool(self.header.get("unveiled"))
+
     # ------------------------------------------------------------ in short
 
     @property
     def tiles(self) -> list[tuple[str, Any, str]]:
         """(heading, number, small print)."""
+        tiles = self._tiles()
+        # Where the threshold follows the person, the rate is held constant by design.
+        return [tiles[0], tiles[3], tiles[1], tiles[2]] if self.told.adapts else tiles
+
+    def _tiles(self) -> list[tuple[str, Any, str]]:
         told = self.told
         train = told.of(PhaseKind.TRAIN)
         clean = sum(b.clean_s for b in train)
@@ -169,16 +259,34 @@ class Page:
                 f"of {lasting(total)} in {count(len(train), 'block')}" if train else "",
             ),
             (
-                "Rewards",
+                "Rewards presented" if told.sham else "Rewards",
                 str(sum(b.rewards or 0 for b in train)) if train else Unknown(no_training),
-                "" if rate is None else f"{rate:.1f} per clean minute",
+                self._per_minute_words(rate),
             ),
-            (
-                f"{self.feature or 'Feature'} against rest",
-                self._moved(course),
-                "training, clean time, median",
-            ),
+            self._outcome_tile(course),
         ]
+
+    def _per_minute_words(self, rate: float | None) -> str:
+        said = "" if rate is None else f"{rate:.1f} per clean minute"
+        real = [b.given.real_rewards for b in self.told.blocks if b.given is not None]
+        known = [n for n in real if n is not None]
+        if self.told.sham and known:
+            said += f"{'; ' if said else ''}{sum(known)} would have been earned"
+        if self.told.adapts:
+            said += f"{'; ' if said else ''}the threshold adapts"
+        return said
+
+    def _outcome_tile(self, course: Course | None) -> tuple[str, Any, str]:
+        runs = [r for r in self.trial_runs if r.difference_uv is not None]
+        if self.protocol is not None and self.protocol.trial is not None:
+            names = [t.name for t in self.protocol.trial.tasks]
+            heading = " minus ".join(names) if len(names) == 2 else f"{self.feature} in trials"
+            if not runs:
+                return heading, Unknown("no block of trials tells it"), "mean of the trials kept"
+            mean = sum(r.difference_uv or 0.0 for r in runs) / len(runs)
+            return heading, f"{signed(mean)} µV", f"mean of {count(len(runs), 'block')}"
+        name = f"{self.feature or 'Feature'} against rest"
+        return name, self._moved(course), "training, clean time, median"
 
     def _how_it_ended(self) -> str:
         words = {"done": "completed", "stopped": "stopped early", "failed": "failed"}
@@ -215,8 +323,11 @@ class Page:
             )
         else:
             yield f"{start}no training block{of}."
+        yield from self._on_trials()
         yield from self._on_feature()
         yield from self._on_rewards(train)
+        yield from self._on_condition()
+        yield from self._on_crossover()
         yield from self._on_muscle(train)
         yield (
             "This describes one session. It cannot tell whether training works, for this person "
@@ -245,8 +356,7 @@ class Page:
             f"During training {name} ({self._what(name)}) was {self._against_rest(course)} "
             f"({seen}; at rest median {self._own(rest.centre)}, one spread to each side "
             f"{rounded(rest.low)} to {self._own(rest.high)}). "
-            f"That is {signed(course.z)} spreads of the baseline; the protocol rewards "
-            f"{'higher' if told.rules[0][1] == 'above' else 'lower'} values."
+            f"That is {signed(course.z)} spreads of the baseline{self._wanted()}."
         )
         medians = [b.features[name].z for b in told.of(PhaseKind.TRAIN) if name in b.features]
         known = [z for z in medians if z is not None]
@@ -264,6 +374,53 @@ class Page:
                 after = block.features.get(name)
                 if after is not None and after.z is not None:
                     yield f"{words} {self._against_rest(after)} ({signed(after.z)} spreads)."
+
+    def _wanted(self) -> str:
+        """Return which way the protocol rewards."""
+        words = {"above": "higher", "below": "lower"}.get(self.direction)
+        if words is not None:
+            return f"; the protocol rewards {words} values"
+        return "" if self.protocol is None else "; no rule of the protocol rewards a direction"
+
+    def _on_trials(self) -> Iterator[str]:
+        for run in self.trial_runs:
+            n, rejected = sum(t.n for t in run.tasks), sum(t.rejected for t in run.tasks)
+            said = f"{run.block}: {count(n, 'trial')}, {rejected} rejected"
+            if run.difference_uv is not None and len(run.tasks) == 2:
+                first, second = (t.name for t in run.tasks)
+                said += f"; {first} minus {second} {signed(run.difference_uv)} µV"
+            yield f"{said}."
+
+    def _on_crossover(self) -> Iterator[str]:
+        found = self.crossovers
+        if not found or self.protocol is None or self.protocol.watch.crossover is None:
+            return
+        watch = self.protocol.watch.crossover
+        seconds = sum(c.crossover_s for c in found)
+        often = sum(c.therapeutic or 0 for c in found)
+        yield (
+            f"{watch.theta} exceeded {watch.alpha} during {lasting(seconds)} of clean time; it did "
+            f"so by 1 µV or more for three minutes on end {count(often, 'time')} (therapeutic "
+            "crossover)."
+        )
+
+    def _on_condition(self) -> Iterator[str]:
+        told = self.told
+        given = [b.given for b in told.of(PhaseKind.TRAIN) if b.given is not None]
+        if not given or not told.sham:
+            return
+        shown = sum(g.rewards for g in given)
+        real = [g.real_rewards for g in given if g.real_rewards is not None]
+        said = f"Presented was {condition_words(told.presented_kind)}: {count(shown, 'reward')}"
+        said += f", where the person's own feedback would have given {sum(real)}" if real else ""
+        known = [g.r for g in given if g.r is not None]
+        if known:
+            said += (
+                f"; the presented level and the real one correlate within blocks by "
+                f"{signed(min(known))}"
+            )
+            said += f" to {signed(max(known))}" if len(known) > 1 else ""
+        yield f"{said}."
 
     def _own(self, x: float) -> str:
         return f"{rounded(x)} {self.unit}".strip()
@@ -295,17 +452,32 @@ class Page:
             else ""
         )
         given = sum(b.rewards or 0 for b in train)
-        were = f"{count(given, 'reward')} {'was' if given == 1 else 'were'} given"
+        verb = "presented" if self.told.sham else "given"
+        were = f"{count(given, 'reward')} {'was' if given == 1 else 'were'} {verb}"
+        held = "The person's own reward condition" if self.told.sham else "The reward condition"
         yield (
             f"{were}, {per_minute(train) or 0.0:.1f} per clean minute. "
-            f"The reward condition held during {100 * alone:.0f} % of clean training "
-            f"time{conditions}. A reward rate tells how easy the threshold was, and a constant one "
-            f"is not learning: look at the feature against rest.{moved}"
+            f"{held} held during {100 * alone:.0f} % of clean training "
+            f"time{conditions}. {self._rate_means()}{moved}"
+        )
+
+    def _rate_means(self) -> str:
+        if not self.told.adapts or self.protocol is None or self.protocol.reward is None:
+            return (
+                "A reward rate tells how easy the threshold was, and a constant one is not "
+                "learning: look at the feature against rest."
+            )
+        success = self.protocol.reward.threshold.success
+        share = "" if success is None else f" of about {100 * success:.0f} %"
+        return (
+            f"The threshold follows the person and holds that rate{share}, whether the person "
+            "learns or not: the rate tells nothing about learning, the feature against rest does."
         )
 
     def _on_muscle(self, train: Sequence[Block]) -> Iterator[str]:
         known = [b for b in train if b.muscle.r is not None]
         flagged = [b.label for b in known if b.muscle.flagged]
+        yield from self._on_gated_muscle(train)
         if flagged:
             yield (
                 f"In {len(flagged)} of {count(len(known), 'training block')} {self.feature} rose "
@@ -321,6 +493,179 @@ class Page:
         elif train:
             why = train[0].muscle.why
             yield f"Whether {self.feature} went along with muscle tension is not known: {why}."
+
+    def _on_gated_muscle(self, train: Sequence[Block]) -> Iterator[str]:
+        """Name muscle where it took much of the training, or rose together with the feature."""
+        total = sum(b.total_s for b in train)
+        much = [b.label for b in train if b.muscle.much]
+        if much and total > 0:
+            share = sum(b.gated_s.get("muscle", 0.0) for b in train) / total
+            yield (
+                f"Muscle tension closed the gate during {100 * share:.0f} % of training time "
+                f"(much in {listed(much)}). That time earned nothing, neither level nor reward. "
+                "Muscle may stand behind what the feature did around it: look at jaw, neck and "
+                "forehead, or ask whether the person clenches on purpose."
+            )
+        rose = [b.label for b in train if b.muscle.rose and not b.muscle.flagged]
+        if rose:
+            yield (
+                f"In {listed(rose)} both {self.feature} and muscle tension in clean time were well "
+                "above rest: muscle too weak for the gate may stand behind the rise."
+            )
+
+    # ------------------------------------------------------------ what else was agreed, and asked
+
+    @property
+    def trial_runs(self) -> list[accounts.TrialRun]:
+        """The trials of every block, in protocols that have them."""
+        trial = None if self.protocol is None else self.protocol.trial
+        names = [] if trial is None else [t.name for t in trial.tasks]
+        return accounts.trials(self.recording.events, self.blocks, names)
+
+    @property
+    def trial_rows(self) -> list[dict[str, Any]]:
+        """One row for each task of each block of trials."""
+        none = "withheld" if self.told.withheld else "no trial was kept"
+        rows = []
+        for run in self.trial_runs:
+            for i, task in enumerate(run.tasks):
+                mean: Any = Unknown(none) if task.mean_uv is None else f"{signed(task.mean_uv)} µV"
+                met: Any = Unknown(none) if task.passed is None else str(task.passed)
+                difference: Any = "" if i else Unknown(none)
+                if not i and run.difference_uv is not None:
+                    difference = f"{signed(run.difference_uv)} µV"
+                rows.append(
+                    {
+                        "block": run.block if not i else "",
+                        "task": task.name,
+                        "n": task.n,
+                        "rejected": task.rejected,
+                        "passed": met,
+                        "mean": mean,
+                        "difference": difference,
+                    }
+                )
+        return rows
+
+    @property
+    def trial_difference(self) -> str:
+        """What is subtracted from what."""
+        runs = self.trial_runs
+        names = [t.name for t in runs[0].tasks] if runs else []
+        return " minus ".join(names) if len(names) == 2 else "Difference"
+
+    @property
+    def crossovers(self) -> list[accounts.Crossed]:
+        """How long theta exceeded alpha, block by block."""
+        return accounts.crossed(self.recording.events, self.blocks)
+
+    @property
+    def crossover_rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "block": c.block,
+                "seconds": f"{c.crossover_s:.0f}",
+                "share": percent(c.share, "no clean time"),
+                "therapeutic": Unknown("") if c.therapeutic is None else str(c.therapeutic),
+            }
+            for c in self.crossovers
+        ]
+
+    @property
+    def drowsy(self) -> str:
+        """When the sleep guard acted; empty where the protocol has none."""
+        if self.protocol is None or self.protocol.watch.sleep is None:
+            return ""
+        times = [self._time(e.seq) for e in self.recording.events if e.kind == "drowsy"]
+        if not times:
+            return "The guard against sleep did not act."
+        return f"The guard against sleep acted {count(len(times), 'time')} (at {_times(times)})."
+
+    @property
+    def answers(self) -> list[tuple[str, str, Any]]:
+        """(block, question, answer) of what people were asked after blocks."""
+        return [
+            (a.block, a.question, a.answer or Unknown("nobody answered"))
+            for a in accounts.asked(self.recording.events, self.blocks)
+        ]
+
+    @property
+    def given(self) -> list[dict[str, Any]]:
+        """What was presented beside what was real, block by block."""
+        unknown = "only the research log, or a replay, tells it"
+        rows = []
+        for b in self.told.blocks:
+            g = b.given
+            if g is None:
+                continue
+            rows.append(
+                {
+                    "label": b.label,
+                    "rewards": str(g.rewards),
+                    "real_rewards": (
+                        Unknown(unknown) if g.real_rewards is None else str(g.real_rewards)
+                    ),
+                    "rate": percent(b.rate_joint, "no clean time"),
+                    "level": Unknown("no level was shown") if g.level is None else f"{g.level:.2f}",
+                    "real_level": (
+                        Unknown(unknown) if g.real_level is None else f"{g.real_level:.2f}"
+                    ),
+                    "r": Unknown(g.why or unknown) if g.r is None else signed(g.r),
+                    "r_feature": Unknown(g.why) if g.r_feature is None else signed(g.r_feature),
+                }
+            )
+        return rows
+
+    @property
+    def given_unveiled(self) -> bool:
+        """Whether the real level and rewards are known as well."""
+        return any(b.given is not None and b.given.real_rewards is not None
+                   for b in self.told.blocks)  # fmt: skip
+
+    @property
+    def condition(self) -> str:
+        """What was presented, in words."""
+        return condition_words(self.told.presented_kind)
+
+    @property
+    def adapting(self) -> list[str]:
+        """How thresholds that move with the person do so, in sentences."""
+        if self.protocol is None:
+            return []
+        said = []
+        for rule in self.protocol.rules:
+            said += adapting_words(rule, self.told.scales.get(rule.feature))
+        return list(dict.fromkeys(said))
+
+    @property
+    def agreed(self) -> list[tuple[str, Any]]:
+        """What else belongs to the session: study, order, starts, plug-ins, what it extends."""
+        header = self.header
+        rows: list[tuple[str, Any]] = []
+        if study := self._study_words():
+            rows.append(("Study", study.strip()))
+        if self.protocol is not None and any(s.shuffled for s in self.protocol.session):
+            seed = mapping(header.get("seeds")).get("session")
+            rows.append(("Order of blocks", f"drawn with the seed {seed}" if seed is not None
+                         else Unknown("the seed is not in the recording")))  # fmt: skip
+        starts = accounts.started(self.recording.events, self.blocks)
+        if starts:
+            rows.append(("Blocks that waited for the person", _starts_words(starts)))
+        shift = header.get("shift")
+        if isinstance(shift, (int, float)) and shift and not self.told.withheld:
+            harder = "easier" if shift > 0 else "harder"
+            rows.append(("Difficulty at the start",
+                         f"{100 * abs(shift):.0f} % {harder} than the protocol's own, from earlier "
+                         "sessions"))  # fmt: skip
+        extends = header.get("extends")
+        if isinstance(extends, (list, tuple)) and extends:
+            rows.append(("Extends", ", ".join(str(x) for x in extends)))
+        plugins = header.get("plugins")
+        if isinstance(plugins, (list, tuple)) and plugins:
+            named_ = [mapping(p) for p in plugins]
+            said = ", ".join(f"{p.get('name')} {p.get('version')}" for p in named_)
+            rows.append(("Packages that add parts", said))
+        return rows
 
     # ------------------------------------------------------------ feature and reward
 
@@ -360,8 +705,8 @@ class Page:
     def features(self) -> list[dict[str, Any]]:
         """One table for each watched feature, the trained one first."""
         names = list(dict.fromkeys([f for f, _ in self.told.rules]))
-        level = self.told.level_feature
-        names += [level] if level and level not in names else []
+        for more in (self.told.trained, self.told.level_feature):
+            names += [more] if more and more not in names else []
         return [self._feature_table(n) for n in names if n in self.told.feature_names]
 
     def _feature_table(self, name: str) -> dict[str, Any]:
@@ -473,11 +818,7 @@ class Page:
         rows = []
         for s in self.told.steps:
             unit = unit_words(self.told.units.get(s.feature, ""))
-            how = {
-                "operator": "by the operator",
-                "percentile": "learned from the baseline",
-                "fixed": "fixed",
-            }.get(s.method, s.method)
+            how = HOW.get(s.method, s.method)
             no_reason = "no event explains it" if not s.method else "no reason was given"
             rows.append(
                 {
@@ -583,7 +924,8 @@ class Page:
                     "against": against,
                     "feature": self._moved(course) if course else Unknown("no clean time"),
                     "r": Unknown(m.why) if m.r is None else signed(m.r),
-                    "flagged": m.flagged,
+                    "gated": percent(m.gated_share, m.why or "no muscle gate"),
+                    "flags": _muscle_flags(b),
                 }
             )
         return rows
@@ -603,7 +945,8 @@ class Page:
     def delays(self) -> list[tuple[str, Any, str, str]]:
         """(feature, estimator delay, how that is known, smoothing) of what is rewarded or shown."""
         told = self.told
-        names = dict.fromkeys([*(f for f, _ in told.rules), told.level_feature])
+        rules = [r.feature for r in self.protocol.rules] if self.protocol else []
+        names = dict.fromkeys([*(rules or (f for f, _ in told.rules)), told.level_feature])
         rows = []
         for name in names:
             if not name:
@@ -747,6 +1090,20 @@ class Page:
     def methods(self) -> Any:
         if self.protocol is None:
             return Unknown("the recording holds no protocol that this version understands")
+        return " ".join([self._methods(self.protocol), *self._methods_condition()])
+
+    def _methods_condition(self) -> Iterator[str]:
+        """Yield what a paper has to say of what was presented."""
+        if self.told.sham:
+            yield (
+                "This was a session of a control condition: what was presented was "
+                f"{self.condition}, with the participant's own artefacts superimposed. Rates and "
+                "features are those of the participant."
+            )
+        elif self.unveiled:
+            yield "The session was blinded; what was presented was the participant's own feedback."
+
+    def _methods(self, protocol: Protocol) -> str:
         told, stream = self.told, self.recording.spec
         train = told.of(PhaseKind.TRAIN)
         total = sum(b.total_s for b in train)
@@ -756,7 +1113,7 @@ class Page:
         reference = self._montage("reference")
         mains = self.header.get("mains_hz")
         return methods_paragraph(
-            self.protocol,
+            without_controls(protocol),
             {
                 "amplifier": stream.name or None,
                 "n_channels": sum(c.kind == "eeg" for c in stream.channels) or None,
@@ -795,6 +1152,7 @@ class Page:
                 "ssd": any("weights" in row for row in f.spatial),
             }
             for f in self.told.filters
+            if not f.feature.startswith(PREFIX)
         ]
 
     def _eog_fact(self) -> str | None:
@@ -817,6 +1175,7 @@ class Page:
             ("Stream", f"{self.recording.spec.source_id} on {self.recording.spec.host}"),
             ("Grid", f"{self.told.grid_hz:g} Hz"),
         ]
+        rows += self.agreed
         for key in ("machine", "window"):
             value = header.get(key)
             if isinstance(value, Mapping):
@@ -833,6 +1192,28 @@ class Page:
     def protocol_text(self) -> str:
         text = self.header.get("protocol_text")
         return text if isinstance(text, str) else ""
+
+
+def _muscle_flags(block: Block) -> list[str]:
+    """Return why muscle may stand behind a block, in a few words each."""
+    m = block.muscle
+    flags = ["goes with muscle"] if m.flagged else []
+    flags += ["rose with muscle"] if m.rose and not m.flagged else []
+    return [*flags, "muscle gated much"] if m.much else flags
+
+
+def _starts_words(starts: Sequence[accounts.Started]) -> str:
+    """Return who began the blocks that waited, and how long they waited."""
+    who = {
+        "person": "the person",
+        "operator": "the operator",
+        "nobody": "nobody, the time was over",
+    }
+    said = []
+    for s in starts:
+        after = "" if s.waited_s is None else f" after {lasting(s.waited_s)}"
+        said.append(f"{s.block}: {who.get(s.by, s.by)}{after}")
+    return "; ".join(said)
 
 
 def _times(times: Sequence[str]) -> str:

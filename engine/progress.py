@@ -33,11 +33,13 @@ from engine.grid import Grid
 from engine.learned import learned
 from engine.learning import Effect, LearnerRule, Mean, Slope, Verdict
 from engine.measures import Block, Filter, Learned, Step, on_scale
+from engine.opened import unveil
 from engine.pipeline import FIXED_EVERY
 from engine.recording import Recording, read
 from engine.words import count
 from protocols.model import Protocol as Definition
 from protocols.phrases import feature_words, leaves, listed
+from protocols.sham import KINDS, PREFIX
 
 __all__ = [
     "BLINDED",
@@ -461,7 +463,7 @@ def _withheld(grid: Grid) -> bool:
     """
     train = grid.rows.kind == PhaseKind.TRAIN.value
     values = grid.rows.values[train]
-    return bool(values.size) and bool(np.isnan(values).all())
+    return grid.withheld or bool(values.size) and bool(np.isnan(values).all())
 
 
 def _take(recording: Recording) -> _Taken | str:
@@ -601,7 +603,11 @@ class _Taker:
             estimator_s=told.delay_s.get(name),
             thresholds=tuple(s for s in told.steps if s.rule == 0),
             fitted=self._how_fitted(),
-            beside={f: self.level(f) for f in told.feature_names if f != name},
+            beside={
+                f: self.level(f)
+                for f in told.feature_names
+                if f != name and not f.startswith(PREFIX)
+            },
             notes=tuple(self._notes(blocks)),
         )
         first = told.rows.thresholds[:, 0] if told.rows.thresholds.shape[1] else np.zeros(0)
@@ -718,6 +724,12 @@ class _Taker:
     def _notes(self, blocks: Sequence[BlockValue]) -> Iterator[str]:
         if self.grid.header.get("test_session"):
             yield TEST
+        if self.told.sham:
+            kind = self.told.presented_kind
+            yield (
+                f"control condition, presented: {KINDS.get(kind, kind.replace('_', ' '))}; rates "
+                "and features are the person's own, rewards as presented"
+            )
         if self.told.outcome != "done":
             yield self.told.outcome
         for why in ("more than half was not clean", "cut short"):
@@ -799,6 +811,7 @@ def progress(
     protocol: str | None = None,
     tests: bool = False,
     rule: LearnerRule | None = None,
+    private_key: bytes | None = None,
     told: Callable[[str, float], None] = lambda _name, _share: None,
 ) -> Progress:
     """Return how a client's sessions of one protocol went.
@@ -815,6 +828,8 @@ def progress(
         Count test sessions in.
     rule : LearnerRule, optional
         Declared beforehand; the default when left out.
+    private_key : bytes, optional
+        Of a study that is over: the research logs of its blinded sessions are opened.
     told : callable
         Gets the name of the file that is read, and how far along the work is (0 to 1).
 
@@ -831,7 +846,10 @@ def progress(
         for k, file in enumerate(files):
             told(file.path.name, k / len(files))
             try:
-                yield read(file.path)
+                found = read(file.path)
+                if private_key is not None and found.header.get("blinded"):
+                    found = unveil(found, private_key)
+                yield found
             except NeuroloopError as error:
                 why = f"it cannot be read: {error.what}"
                 skipped.append(Skipped(file.path.name, file.started, why))

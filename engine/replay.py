@@ -220,6 +220,7 @@ def plan_from(rows: Sequence[Mapping[str, Any]]) -> tuple[Phase, ...]:
             waits_s=float(r.get("waits_s", 0.0)),
             ask=str(r.get("ask", "")),
             trials=tuple(int(k) for k in r.get("trials", ())),
+            chance_s=float(r.get("chance_s", 0.0)),
         )
         for r in rows
     )
@@ -701,7 +702,7 @@ def _dictionary(r: Replayed) -> dict[str, Any]:
         "why": ("code", "why there is no level, see why_codes"),
     }
 
-    units = feature_units(r.protocol)
+    units = feature_units(r.protocol, r.assembly.kinds)
 
     def describe(
         columns: Sequence[tuple[str, str]], features: Mapping[str, Feature]

@@ -8,29 +8,38 @@ cannot be known says so, with the reason.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from engine import accounts
+from engine.blindpage import WITHHELD, BlindedPage
 from engine.columns import plain
 from engine.errors import FileError
 from engine.frames import PhaseKind
+from engine.grid import mapping
 from engine.learned import learned
+from engine.opened import unveil
 from engine.page import Page, by_cause, per_minute, weighted
 from engine.recording import Recording, read
 from engine.words import readable
+from protocols.sham import PREFIX
 
 __all__ = ["build_report", "summary", "template", "write_page", "write_report"]
 
 SUFFIX = ".report.html"
+UNBLINDED = ".unblinded.report.html"  # beside the blinded page, which stays as it was
 
 
 # ---------------------------------------------------------------- for others
 
 
-def write_report(recording: Path, out: Path | None = None) -> Path:
+def write_report(
+    recording: Path, out: Path | None = None, private_key: bytes | None = None
+) -> Path:
     """Write the report of a recording.
 
     Parameters
@@ -40,6 +49,9 @@ def write_report(recording: Path, out: Path | None = None) -> Path:
     out : Path, optional
         The page; by default beside the recording as ``<stem>.report.html``. An existing page is
         replaced, because the same recording gives the same page.
+    private_key : bytes, optional
+        Of a study that is over: the research log of its blinded session is opened, and the page
+        goes to ``<stem>.unblinded.report.html``.
 
     Returns
     -------
@@ -52,10 +64,16 @@ def write_report(recording: Path, out: Path | None = None) -> Path:
         The recording cannot be read or the page cannot be written.
     RecordingError
         The recording was cut or damaged before its first sample.
+    InputError
+        A private key was given, and the session is not blinded.
     """
     recording = Path(recording)
-    target = recording.with_name(recording.stem + SUFFIX) if out is None else Path(out)
-    return write_page(target, build_report(read(recording)))
+    suffix = SUFFIX if private_key is None else UNBLINDED
+    target = recording.with_name(recording.stem + suffix) if out is None else Path(out)
+    found = read(recording)
+    if private_key is not None:
+        found = unveil(found, private_key)
+    return write_page(target, build_report(found))
 
 
 def write_page(target: Path, page: str) -> Path:
@@ -82,8 +100,9 @@ def write_page(target: Path, page: str) -> Path:
 
 def build_report(recording: Recording) -> str:
     """Return the report of a recording as one HTML page."""
-    page = Page(recording, learned(recording))
-    return template("report.html.j2").render(page=page)
+    told = learned(recording)
+    page = BlindedPage(recording, told) if told.withheld else Page(recording, told)
+    return template(page.template).render(page=page)
 
 
 def summary(recording: Recording) -> dict[str, Any]:
@@ -94,13 +113,16 @@ def summary(recording: Recording) -> dict[str, Any]:
     gaps, transport_ms, estimator_delay_s, individual_alpha, filters, guard, damage, closed``. Times
     are in seconds since the first sample. Each of ``blocks`` holds ``fixed`` (per feature the mean
     logarithm of power by the fixed filter and its change against the baseline, for comparison
-    across sessions) and ``above_zero``.
+    across sessions) and ``above_zero``. Besides: ``blinded, withheld, study, presented_kind,
+    asked, trials, crossover, started_blocks``; of a blinded session the features, thresholds, rates
+    and rewards are None or empty, and ``withheld`` names them.
     """
     told = learned(recording)
     header = recording.header
     train = told.of(PhaseKind.TRAIN)
     protocol = told.protocol
     transport = told.transport
+    blocks = accounts.labels(header)
     return plain(  # type: ignore[no-any-return]
         {
             "outcome": told.outcome,
@@ -114,15 +136,21 @@ def summary(recording: Recording) -> dict[str, Any]:
                 kind: sum(b.clean_s for b in told.blocks if b.kind == kind)
                 for kind in dict.fromkeys(b.kind for b in told.blocks)
             },
-            "rewards": sum(b.rewards or 0 for b in train) if train else None,
+            "blinded": bool(header.get("blinded")),
+            "withheld": list(WITHHELD) if told.withheld else [],
+            "study": dict(mapping(header.get("study"))) or None,
+            "presented_kind": told.presented_kind or None,
+            "rewards": (
+                sum(b.rewards or 0 for b in train) if train and not told.withheld else None
+            ),
             "reward_rate": {
                 "alone": weighted(train, "rate_alone"),
                 "joint": weighted(train, "rate_joint"),
-                "per_clean_min": per_minute(train),
+                "per_clean_min": None if told.withheld else per_minute(train),
             },
             "gated_s_by_cause": dict(by_cause(told.blocks)),
             "trained": told.trained,
-            "units": dict(told.units),
+            "units": _own(told.units),
             "blocks": told.blocks,
             "baseline": dict(told.resting),
             "train": dict(told.train),
@@ -138,15 +166,24 @@ def summary(recording: Recording) -> dict[str, Any]:
                 "max": transport.max_ms,
                 "why_unknown": transport.why,
             },
-            "estimator_delay_s": dict(told.delay_s),
+            "estimator_delay_s": _own(told.delay_s),
             "individual_alpha": told.alpha,
-            "filters": told.filters,
+            "filters": () if told.withheld else told.filters,
+            "asked": accounts.asked(recording.events, blocks),
+            "trials": accounts.trials(recording.events, blocks),
+            "crossover": accounts.crossed(recording.events, blocks),
+            "started_blocks": accounts.started(recording.events, blocks),
             "guard": {k: {"times": n, "frames": f} for k, (n, f) in told.guard.items()},
             "missed_frames": told.missed_frames,
             "damage": recording.damage,
             "closed": recording.closed,
         }
     )
+
+
+def _own(by_feature: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told by feature, without features that only a control condition looks at."""
+    return {k: v for k, v in by_feature.items() if not k.startswith(PREFIX)}
 
 
 def _finalize(value: Any) -> Any:

@@ -233,7 +233,9 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
     _check_safety(loaded.protocol, room, options)
     seed = secrets.randbits(32) if options.seed is None else options.seed
     control = _control(options, room, joined, loaded.protocol, seed)
-    plan = expand(loaded.protocol, options.short_s, seed)
+    # What a control looks at is learned from the same rest.
+    measured = loaded.protocol if control is None else control.protocol
+    plan = expand(measured, options.short_s, seed)
     headless = options.headless or (not room.person_screen.required and not has_screen())
     if not headless and not has_screen():
         raise InputError(
@@ -251,7 +253,7 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
     difficulty = shaping_path(folder, options.client, loaded.protocol)
     shift = read_shift(difficulty) if shapes_sessions(loaded.protocol) else 0.0
     protocol = loaded.protocol if control is None else control.protocol
-    kept = course_path(folder, options.client, protocol)
+    kept = course_path(folder, options.client, loaded.protocol)
     put_together = functools.partial(
         assemble,
         spec,
@@ -268,8 +270,8 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
     assembly = put_together()
     course: dict[str, Any] = {}
     here = (spec.rate_hz, float(room.mains_hz), assembly.montage)
-    if is_course(protocol):
-        course = read_course(kept, protocol, *here)
+    if is_course(loaded.protocol):  # what only a control looks at is no part of it
+        course = read_course(kept, loaded.protocol, *here)
         assembly = put_together(course=course)
     faults = assembly.fold.bank.faults
     if faults:
@@ -300,7 +302,7 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
         add_form(path, expected)
     fitted = assembly.fold.fitted
     if fitted is not None and fitted.course and not course and not _is_test(options, room):
-        write_course(kept, protocol, fitted, path, *here)
+        write_course(kept, loaded.protocol, fitted, path, *here)
         say(f"Course:    {kept} (its filters are kept for this client's next sessions)")
     if shapes_sessions(loaded.protocol) and outcome.exit_code == 0 and not _is_test(options, room):
         write_shift(difficulty, assembly.decider.next_shift, path)
@@ -341,17 +343,23 @@ def _control(
             raise InputError(
                 "In a study the condition is assigned, not chosen.", "Leave out --control."
             )
+        if room.use == "clinical" and any(a.control != "real" for a in joined.loaded.study.arms):
+            raise _refused_in_clinic()  # in every arm alike
         return joined.plan(protocol, test=_is_test(options, room))
     if options.control is None or options.control.kind == "real":
         return None
     if room.use == "clinical":
-        raise InputError(
-            "A control condition is refused in a clinical room: the person would train with "
-            "feedback that is not theirs.",
-            "Use a room with `use: research` or `use: test`.",
-        )
+        raise _refused_in_clinic()
     test = _is_test(options, room)
     return control_plan(protocol, [options.control], seed=seed, test=test)
+
+
+def _refused_in_clinic() -> InputError:
+    return InputError(
+        "A control condition is refused in a clinical room: the person would train with "
+        "feedback that is not theirs.",
+        "Use a room with `use: research` or `use: test`.",
+    )
 
 
 def _check_safety(protocol: Science, room: Room, options: RunOptions) -> None:

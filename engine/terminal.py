@@ -345,7 +345,7 @@ def status_line(status: Status) -> str:
     if status.feature_name and status.feature_value is not None:
         value = with_unit(status.feature_value, status.feature_unit)
         parts.append(f"{clean(status.feature_name, 24)} {value}")
-    parts.append(f"rewards {status.rewards}")
+    parts.append("BLINDED" if status.blinded else f"rewards {status.rewards}")
     if status.age_ms is not None:
         parts.append(f"newest sample {'' if status.age_known else '~'}{status.age_ms:.0f} ms")
     if status.test_session:

@@ -27,7 +27,14 @@ TRIAL_TYPES: Mapping[str, str] = {
     "transfer": "Training block without feedback.",
     "cue": "Instruction and countdown before a block.",
     "reward": "The reward was given.",
-    "threshold_change": "A threshold was learned or set; value is the new one.",
+    "threshold_change": "A threshold was learned, set or moved; value is the new one.",
+    "threshold_kept": "A threshold that adapts stays where it is; cause tells why.",
+    "trial": "A trial's task ended; value is its mean in \u00b5V, cause the task, or why rejected.",
+    "question": "The person was asked something after a block; value is the question.",
+    "answer": "The person answered; what was said is not in this table.",
+    "go": "The person or the operator began a block; cause tells who.",
+    "drowsy": "The guard against sleep acted.",
+    "fault": "A part from another package failed; cause tells which.",
     "artifact_on": "A gate closed: feedback stopped because of the signal; cause tells why.",
     "artifact_off": "The gates opened again.",
     "pause": "The session was held; cause tells why.",
@@ -124,6 +131,17 @@ def _blocks(recording: Recording, places: Places, rate_hz: float) -> Iterator[Ro
             begun = event
 
 
+def _trial(d: Mapping[str, Any]) -> tuple[str, str, str]:
+    task = str(d.get("task", ""))
+    if d.get("rejected"):
+        return "trial", "", f"{task} rejected {d['rejected']}"
+    return "trial", _text(d.get("mean_uv")), task
+
+
+def _rule(d: Mapping[str, Any], how: str) -> str:
+    return f"{d.get('feature', '')} {d.get('direction', '')} {how}"
+
+
 def _moments(recording: Recording, places: Places) -> Iterator[Row]:
     """Yield the rows of single events."""
     make: dict[str, Callable[[Mapping[str, Any]], tuple[str, str, str]]] = {
@@ -136,6 +154,25 @@ def _moments(recording: Recording, places: Places) -> Iterator[Row]:
             *("threshold_change", _text(d.get("new"))),
             f"{d.get('feature', '')} {d.get('direction', '')} operator",
         ),
+        **{
+            kind: lambda d, how=how: ("threshold_change", _text(d.get("new")), _rule(d, how))
+            for kind, how in (("threshold_block", "block"), ("shaped", "shaped"))
+        },
+        **{
+            kind: lambda d, how=how: ("threshold_kept", _text(d.get("new")), _rule(d, how))
+            for kind, how in (
+                ("threshold_kept", "kept"),
+                ("threshold_frozen", "frozen"),
+                ("drift_guard", "drift guard"),
+            )
+        },
+        "trial": _trial,
+        "question": lambda d: ("question", _text(d.get("text")), ""),
+        "answer": lambda _: ("answer", "", ""),
+        "go": lambda d: ("go", "", str(d.get("by") or "operator")),
+        "drowsy": lambda _: ("drowsy", "", ""),
+        "plugin_fault": lambda _: ("fault", "", "reward rule"),
+        "feature_fault": lambda d: ("fault", "", str(d.get("feature", ""))),
         "hold": lambda d: ("pause" if d.get("on") else "resume", "", str(d.get("cause", ""))),
         "mark_bad": lambda d: ("bad_channel", "", str(d.get("channel", ""))),
         "stop": lambda _: ("stop", "", "operator"),

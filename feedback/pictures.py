@@ -488,6 +488,8 @@ class Screens:
         surface.blit(self.stage.background, (0, 0))
         if screen == "feedback":
             self.picture.draw(surface, level, live, glow)
+            if show.text:  # the task of a trial
+                self._caption(surface, show.text)
             self._draw_settling(surface, settling)
         elif screen == "transfer":
             self._still.draw(surface, 0.0, 0.0, 0.0)

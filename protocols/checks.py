@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config import Map, Source
-from engine.coupling import FLOOR_WINDOWS
 from engine.errors import Problem
-from engine.features import BURSTS, COUPLED, LONG_WINDOW_S, REFERRED
-from protocols.facts import coupled_s
+from engine.features import BURSTS, COUPLED, REFERRED
+from protocols.facts import FILL_S, fill_s, floor_s
 from protocols.featurechecks import FeatureCheck, Kind, known_names, meant, option_problems
 from protocols.hints import IAF_CLEAN_S
 from protocols.model import NEEDS_CLEAN_S, BaselineBlock, Edge, Protocol, Rule, Threshold
@@ -20,7 +19,6 @@ from protocols.steps import flat_session
 
 __all__ = ["Check", "Kind", "meant"]
 
-FILL_S = 3.0  # until a filter has filled, when a baseline is read again
 READ_AGAIN = 0.5  # of the clean time asked for, to be known after fitting
 AGAINST_REST = frozenset(BURSTS) | frozenset(REFERRED) | frozenset(COUPLED)
 
@@ -118,46 +116,26 @@ class Check:
         self, name: str, block: BaselineBlock, place: tuple[str | int, ...]
     ) -> Iterator[Problem]:
         """Yield that a feature's window is too long to be learned in a block."""
-        floor_s = self._floor_s(name, ())
-        if floor_s > 0.0 and block.needs_clean_s < floor_s:
+        chance_s = floor_s(self.protocol, name)
+        if chance_s > 0.0 and block.needs_clean_s < chance_s:
             yield self.source.problem(
                 place,
-                f"the chance value of `{name}` takes {floor_s:g} s of clean time, but this "
+                f"the chance value of `{name}` takes {chance_s:g} s of clean time, but this "
                 f"baseline needs {block.needs_clean_s:g} s only",
-                f"`needs_clean: {floor_s:g} s` or more, or a shorter `window`",
+                f"`needs_clean: {chance_s:g} s` or more, or a shorter `window`",
             )
             return
-        fill_s = self._fill_s(name, ())
-        needed_s = max(block.needs_clean_s, fill_s / (1.0 - READ_AGAIN))
-        lasts_s = fill_s + FILL_S + READ_AGAIN * needed_s
-        if fill_s > 0.0 and (block.needs_clean_s < needed_s or block.lasts_s < lasts_s):
+        filled_s = fill_s(self.protocol, name)
+        needed_s = max(block.needs_clean_s, filled_s / (1.0 - READ_AGAIN))
+        lasts_s = filled_s + FILL_S + READ_AGAIN * needed_s
+        if filled_s > 0.0 and (block.needs_clean_s < needed_s or block.lasts_s < lasts_s):
             yield self.source.problem(
                 place,
-                f"`{name}` is known after {fill_s:g} s of clean time only: too late for a "
+                f"`{name}` is known after {filled_s:g} s of clean time only: too late for a "
                 f"baseline of {block.lasts_s:g} s that needs {block.needs_clean_s:g} s clean",
                 f"`lasts: {max(lasts_s, needed_s):g} s, needs_clean: {needed_s:g} s` or more, or "
                 "a shorter `window`",
             )
-
-    def _fill_s(self, name: str, above: tuple[str, ...]) -> float:
-        """Return the clean seconds until the windows of a feature and its parts have filled."""
-        feature = self.protocol.features.get(name)
-        if feature is None or name in above:
-            return 0.0
-        own = 0.0
-        if feature.kind in BURSTS or feature.kind == "share_above":
-            own = (feature.window_s or LONG_WINDOW_S) / 2.0  # known when half is filled
-        elif feature.kind in COUPLED:
-            own = coupled_s(feature)
-        return own + max((self._fill_s(n, (*above, name)) for n in feature.of), default=0.0)
-
-    def _floor_s(self, name: str, above: tuple[str, ...]) -> float:
-        """Return the clean seconds that the chance values of a feature and its parts take."""
-        feature = self.protocol.features.get(name)
-        if feature is None or name in above:
-            return 0.0
-        own = FLOOR_WINDOWS * coupled_s(feature) + FILL_S if feature.kind in COUPLED else 0.0
-        return max([own, *(self._floor_s(n, (*above, name)) for n in feature.of)])
 
     def _never_known(self) -> Iterator[Problem]:
         """Yield what is compared with a fixed value but measured against a rest nobody records."""
@@ -275,13 +253,13 @@ class Check:
         yield from self._value_or_learned(
             rule.feature, rule.threshold, (*here, rule.direction), "threshold"
         )
-        if rule.hysteresis_mad > 0.0 and rule.threshold.method == "fixed":
-            if not self._learned(rule.feature):
-                yield self.source.problem(
-                    (*here, "hysteresis"),
-                    f"hysteresis is given in MADs of rest, but no baseline learns `{rule.feature}`",
-                    f"add `learn: [{rule.feature}]` to a baseline block",
-                )
+        alone = rule.threshold.method == "fixed" and not self._learned(rule.feature)
+        if rule.hysteresis_mad > 0.0 and alone:
+            yield self.source.problem(
+                (*here, "hysteresis"),
+                f"hysteresis is given in MADs of rest, but no baseline learns `{rule.feature}`",
+                f"add `learn: [{rule.feature}]` to a baseline block",
+            )
 
     def _value_or_learned(
         self, name: str, asked: Threshold | Edge, here: tuple[str | int, ...], noun: str

@@ -429,7 +429,7 @@ class Decider:
         frame: FeatureFrame,
         events: list[Event],
     ) -> tuple[float | None, str, bool, bool, str]:
-        """Take one point of a trial; return level, why there is none, joint, reward, what to say."""
+        """Take one point of a trial; return level, why there is none, joint, reward and words."""
         assert self._trials is not None
         assert self._trial is not None
         column = self._columns[self._trial.feature]
@@ -835,7 +835,7 @@ class Decider:
 
     @property
     def next_shift(self) -> float:
-        """What the next session begins with: this one's difficulty, shaped if that is each session's.
+        """What the next session begins with: this one's difficulty, or one shaped by it.
 
         The clean share of all training blocks at which the reward's first condition held decides.
         """

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from engine.coupling import window_s
+from engine.coupling import FLOOR_WINDOWS, window_s
+from engine.features import BURSTS, COUPLED, LONG_WINDOW_S
 from engine.montage import ALIASES, clean_label
 from engine.units import IAF_RANGE_HZ
 from protocols.model import Feature, Protocol
 
 __all__ = [
     "ASYMMETRIES",
+    "FILL_S",
     "FRONTAL",
     "WIDEST",
     "coupled_s",
     "electrode",
     "eyes_of",
+    "fill_s",
     "fits",
+    "floor_s",
     "is_wide",
     "needs_age",
     "side",
@@ -24,6 +28,7 @@ __all__ = [
     "widest_band",
 ]
 
+FILL_S = 3.0  # until a filter has filled, when a baseline is read again
 WIDEST = 3.0  # upper over lower edge, for a signal with a phase
 ASYMMETRIES = ("log_ratio", "shrunk_log_ratio", "asymmetry_index")
 FRONTAL = ("fp1", "fp2", "fpz", "af3", "af4", "af7", "af8", "f7", "f8", "f3", "f4", "fz")
@@ -122,3 +127,25 @@ def unused(protocol: Protocol) -> tuple[str, ...]:
 def needs_age(protocol: Protocol) -> bool:
     """Return whether a feature is compared with norms, which depend on the person's age."""
     return any(f.norms is not None for f in protocol.features.values())
+
+
+def fill_s(protocol: Protocol, name: str, above: tuple[str, ...] = ()) -> float:
+    """Return the clean seconds until the windows of a feature and its parts have filled."""
+    feature = protocol.features.get(name)
+    if feature is None or name in above:
+        return 0.0
+    own = 0.0
+    if feature.kind in BURSTS or feature.kind == "share_above":
+        own = (feature.window_s or LONG_WINDOW_S) / 2.0  # known when half is filled
+    elif feature.kind in COUPLED:
+        own = coupled_s(feature)
+    return own + max((fill_s(protocol, n, (*above, name)) for n in feature.of), default=0.0)
+
+
+def floor_s(protocol: Protocol, name: str, above: tuple[str, ...] = ()) -> float:
+    """Return the clean seconds that the chance values of a feature and its parts take."""
+    feature = protocol.features.get(name)
+    if feature is None or name in above:
+        return 0.0
+    own = FLOOR_WINDOWS * coupled_s(feature) + FILL_S if feature.kind in COUPLED else 0.0
+    return max([own, *(floor_s(protocol, n, (*above, name)) for n in feature.of)])

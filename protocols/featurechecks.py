@@ -427,7 +427,7 @@ class FeatureCheck:
                 yield at(
                     (*here, "spatial", site),
                     f"site {site} is used but not needed by the protocol",
-                    f"`needs: channels` has {', '.join(self.protocol.needs.channels)}; add it there",
+                    f"`needs: channels` has {', '.join(self.protocol.needs.channels)}; add it",
                     key=True,
                 )
         compared = [

@@ -36,6 +36,15 @@ _FIXED = {
 }
 _THRESHOLD = {"$ref": "#/$defs/Threshold"}
 _NONE = {"const": "none"}
+_OPTIONS = {
+    "type": "object",
+    "description": "options of a kind or a rule from another package",
+    "additionalProperties": {"type": ["number", "string"]},
+}
+REMOVABLE = (
+    "indication", "cautions", "safety", "gates", "reward", "inhibit", "trial", "watch",
+)  # fmt: skip
+"""What a variant may leave out of what it extends, by `none`."""
 
 
 def schema() -> dict[str, Any]:
@@ -60,12 +69,8 @@ def _shaped(made: dict[str, Any]) -> None:
     feature = defs["Feature"]["properties"]
     for key in ("iaf", "norm"):  # written within `band`, and found in `norms`
         feature.pop(key)
-    feature["with"] = {
-        "type": "object",
-        "description": "options of a kind from another package",
-        "additionalProperties": {"type": ["number", "string"]},
-    }
-    _shape_extends(made)
+    feature["with"] = _OPTIONS
+    defs["Reward"]["properties"]["with"] = _OPTIONS
     gate = defs["GateSetting"]["properties"]
     defs["GateSetting"] = {
         "description": "`on`, `off`, or a mapping that says where and how much.",
@@ -82,19 +87,49 @@ def _shaped(made: dict[str, Any]) -> None:
             _mapping({k: motion[k] for k in ("limit", "freeze")}, (), "the gate of motion, on"),
         ],
     }
+    _shape_extends(made)
 
 
 def _shape_extends(made: dict[str, Any]) -> None:
-    """Let a file extend another one: then it need not say everything itself."""
-    properties, needed = made["properties"], made.pop("required")
-    properties["extends"] = {
+    """Let a file extend another one: then neither it nor its mappings need say everything."""
+    whole, needed, defs = made["properties"], made.pop("required"), made["$defs"]
+    parts: dict[str, Any] = {}
+    loose = {key: _part(node, defs, parts) for key, node in whole.items()}
+    for key in REMOVABLE:
+        loose[key] = {"anyOf": [loose[key], _NONE]}
+    loose["extends"] = {
         "type": "string",
         "description": "a protocol of the library, or a file beside this one, to change",
         "examples": ["smr_up", "./mine.yaml"],
     }
-    for key in ("reward", "inhibit", "trial", "safety"):
-        properties[key] = {"anyOf": [properties[key], _NONE]}
-    made["anyOf"] = [{"required": needed}, {"required": ["format", "name", "extends"]}]
+    defs.update(parts)
+    made["properties"] = loose
+    made["required"] = ["format", "name"]
+    made["if"] = {"not": {"required": ["extends"]}}
+    made["then"] = {"properties": whole, "required": needed}
+
+
+def _part(node: Any, defs: dict[str, Any], parts: dict[str, Any]) -> Any:
+    """Return a schema of some of the keys of a mapping; what is a list is given whole."""
+    if not isinstance(node, dict) or node.get("type") == "array":
+        return node
+    if "$ref" in node:
+        name = node["$ref"].removeprefix("#/$defs/")
+        if f"{name}Part" not in parts:
+            parts[f"{name}Part"] = {}  # so that a mapping may hold itself
+            parts[f"{name}Part"] = _part(defs[name], defs, parts)
+        return {**node, "$ref": f"#/$defs/{name}Part"}
+    out = {k: v for k, v in node.items() if k not in ("required", "not")}
+    for word in ("anyOf", "oneOf"):
+        if word in out:
+            out[word] = [_part(n, defs, parts) for n in out[word]]
+            if not any(out[word]):  # it said only which keys are needed
+                del out[word]
+    if "properties" in out:
+        out["properties"] = {k: _part(v, defs, parts) for k, v in out["properties"].items()}
+    if "additionalProperties" in out:
+        out["additionalProperties"] = _part(out["additionalProperties"], defs, parts)
+    return out
 
 
 def _shape_rules(defs: dict[str, Any]) -> None:
@@ -144,7 +179,10 @@ def _shape_rules(defs: dict[str, Any]) -> None:
         oneOf=[
             {"required": ["feature", "above"]},
             {"required": ["feature", "below"]},
-            {"required": ["all"]},
+            {
+                "required": ["all"],
+                "not": {"anyOf": [{"required": [k]} for k in ("feature", "above", "below")]},
+            },
         ],
     )
 

@@ -105,7 +105,8 @@ def load(
     protocol = validate(Protocol, source)
     check = Check(protocol, source, features, pictures, sounds, rewards, allow_short)
     problems = sorted(
-        dict.fromkeys([*_unsaid(own), *check.problems()]), key=lambda p: (p.file != source.file, p.line, p.column)
+        dict.fromkeys([*_unsaid(own), *check.problems()]),
+        key=lambda p: (p.file != source.file, p.line, p.column),
     )
     if problems:
         raise YamlError(tuple(problems))

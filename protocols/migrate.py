@@ -84,7 +84,8 @@ def _posted(steps: Seq) -> Seq:
     if "rest" in last:
         end = [last.reshaped({("post" if k == "rest" else k): v for k, v in last.items()})]
     else:
-        count, blocks = last.get("repeat"), last.get("blocks")
+        count: Any = last.get("repeat")
+        blocks = last.get("blocks")
         if not _repeats(count) or not isinstance(blocks, Seq):
             return steps
         inner = _posted(blocks)

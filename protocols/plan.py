@@ -12,7 +12,7 @@ import numpy as np
 from engine.errors import InputError
 from engine.frames import Phase, PhaseKind
 from engine.units import spoken_s
-from protocols.facts import eyes_of
+from protocols.facts import eyes_of, floor_s
 from protocols.model import BaselineBlock, Protocol, SessionStep
 
 __all__ = ["READY_S", "SHORTEST_CLEAN_S", "expand", "is_random", "shortest_s", "total_s"]
@@ -28,6 +28,7 @@ SHORTEST_BLOCK_S = 2.0
 SHORTEST_REST_S = 1.2
 SHORTEST_CLEAN_S = 10.0
 BASELINE_MARGIN = 1.6  # so that a few blinks do not make the baseline repeat
+CHANCE_MARGIN = 1.45  # where a chance value takes long anyway
 
 _RESTING = {
     "open": "Look at the middle of the screen, sit still and let your thoughts come and go.",
@@ -88,7 +89,7 @@ def _phases(protocol: Protocol, rng: np.random.Generator) -> Iterator[Phase]:
     for step in _drawn(protocol.session, rng):
         if step.kind == "baseline":
             for block in protocol.baseline:
-                yield from _baseline(block)
+                yield from _baseline(block, protocol)
             yield Phase(0, PhaseKind.PREPARING, "preparing", 0.0, "One moment.")
         elif step.kind in ("rest", "post"):
             yield _rest(step, PhaseKind.POST if step.kind == "post" else PhaseKind.REST)
@@ -112,7 +113,7 @@ def _drawn(session: Sequence[SessionStep], rng: np.random.Generator) -> Iterator
             yield from parts[order[int(k)]]
 
 
-def _baseline(block: BaselineBlock) -> Iterator[Phase]:
+def _baseline(block: BaselineBlock, protocol: Protocol) -> Iterator[Phase]:
     say = _RESTING[block.eyes]
     yield Phase(0, PhaseKind.READY, block.name, READY_S, say, block.eyes)
     yield Phase(
@@ -126,6 +127,7 @@ def _baseline(block: BaselineBlock) -> Iterator[Phase]:
         block.needs_clean_s if block.learn or block.uses else 0.0,
         block.learn,
         uses=block.uses,
+        chance_s=max((floor_s(protocol, name) for name in block.learn), default=0.0),
     )
 
 
@@ -164,7 +166,14 @@ def _numbered(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
 def _clean(phase: Phase, scale: float) -> float:
     if not phase.learn:  # an alpha frequency may stay unknown in a shortened session
         return 0.0
-    return min(phase.needs_clean_s, max(SHORTEST_CLEAN_S, scale * phase.needs_clean_s))
+    return min(
+        phase.needs_clean_s, max(SHORTEST_CLEAN_S, phase.chance_s, scale * phase.needs_clean_s)
+    )
+
+
+def _with_margin(phase: Phase, scale: float) -> float:
+    """Return how long a shortened baseline lasts, for as much clean time as it needs."""
+    return _clean(phase, scale) * (CHANCE_MARGIN if phase.chance_s else BASELINE_MARGIN)
 
 
 def _least(phase: Phase) -> float:
@@ -174,7 +183,7 @@ def _least(phase: Phase) -> float:
     if phase.kind is PhaseKind.READY:
         return min(phase.lasts_s, SHORTEST_READY_S)
     if phase.learn:
-        return BASELINE_MARGIN * _clean(phase, 0.0)
+        return _with_margin(phase, 0.0)
     rest = phase.kind is PhaseKind.REST
     return min(phase.lasts_s, SHORTEST_REST_S if rest else SHORTEST_BLOCK_S)
 
@@ -194,8 +203,7 @@ def _shortened(phases: tuple[Phase, ...], short_s: float) -> tuple[Phase, ...]:
         if phase.kind is PhaseKind.READY:
             lasts[phase.index] = max(_least(phase), scale * phase.lasts_s)
         elif phase.learn:
-            clean = BASELINE_MARGIN * _clean(phase, scale)
-            lasts[phase.index] = max(clean, scale * phase.lasts_s)
+            lasts[phase.index] = max(_with_margin(phase, scale), scale * phase.lasts_s)
     blocks = [p for p in phases if p.index not in lasts and p.lasts_s > 0.0]
     lasts |= _shared(blocks, wanted - sum(lasts.values()))
     # Lead-ins give way when the blocks would otherwise not fit.

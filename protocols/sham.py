@@ -8,6 +8,7 @@ decider (picture, sound, LSL, recording) sees the presented decision only.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from typing import Protocol as Like
 
 import numpy as np
 
+from engine.features import FEATURES
 from engine.frames import Bool, Float, frozen
 from protocols.baseline import Baseline, Scale, points
 from protocols.judge import Judge, Verdicts
-from protocols.model import Edge, Level, Protocol, Reward, Rule
+from protocols.model import Edge, Feature, Level, Protocol, Reward, Rule
 
 __all__ = [
     "KINDS",
@@ -54,6 +56,7 @@ KINDS: Mapping[str, str] = {
 PREFIX = "control_"  # of features that only a control looks at
 APART_HZ = 4.0  # between the trained band and a random one
 LOWEST_HZ, HIGHEST_HZ = 2.0, 40.0
+TRIES = 64  # to find bands that do not overlap each other
 CROSS_S = 2.0  # over which one stretch of a surrogate fades into the next
 
 
@@ -102,10 +105,17 @@ class Series:
     def clean(self) -> Series:
         """Return the rows with a level, joined; a reward in between goes to the next of them.
 
-        A reward is always given on a clean point, so none is lost.
+        Where that one is rewarded itself, or there is none, it is lost.
         """
         keep = np.isfinite(self.level)
-        return Series(frozen(self.level[keep]), frozen(self.reward[keep]))
+        reward = np.zeros(int(keep.sum()), dtype=np.bool_)
+        # A reward's row, counted in rows with a level: its own, or the next one's.
+        rows = (np.cumsum(keep) - keep)[self.reward]
+        reward[rows[rows < len(reward)]] = True
+        return Series(frozen(self.level[keep]), frozen(reward))
+
+
+Names = tuple[str, ...]
 
 
 class Control(Like):
@@ -179,8 +189,8 @@ class Donated(_Quiet):
     blocks : sequence of Series
         The donor's training blocks; begun anew when there are fewer.
     own_gates : bool
-        True: the donor's clean points only, one for each clean point of this person, so that what
-        is seen depends on this person's own artefacts alone (replay_other). False: moment for
+        True: the donor's points with a level only, one for each such point of this person, so that
+        what is seen depends on this person's own artefacts alone (replay_other). False: moment for
         moment, the donor's gaps included (yoked).
     """
 
@@ -191,18 +201,25 @@ class Donated(_Quiet):
             raise ValueError("a donor without feedback")
         self._now = self._blocks[0]
         self._at = 0
+        self._owed = False
 
     def begin(self, block: int) -> None:
         """Turn to the donor's block of the same number."""
         self._now = self._blocks[(block - 1) % len(self._blocks)]
         self._at = 0
+        self._owed = False
 
     def step(self, real: Real) -> tuple[float | None, bool]:
         """Return the donor's next point."""
-        if self._own_gates and not real.clean:
+        if self._own_gates and real.level is None:
             return None, False
         level, reward = float(self._now.level[self._at]), bool(self._now.reward[self._at])
         self._at = (self._at + 1) % len(self._now)
+        if self._own_gates:
+            # A level may be shown where nothing may be paid: the reward waits for that.
+            owed = self._owed or reward
+            self._owed = owed and not real.clean
+            reward = owed and real.clean
         return (None if math.isnan(level) else level), reward
 
 
@@ -223,6 +240,7 @@ class OwnEarlier(_Quiet):
         self._level: list[float] = []
         self._reward: list[bool] = []
         self._at = 0
+        self._owed = False
 
     def learn(self, baselines: Mapping[str, Baseline], series: Mapping[str, Float]) -> None:
         """Make the first block from the resting measurement."""
@@ -230,25 +248,27 @@ class OwnEarlier(_Quiet):
 
     def begin(self, block: int) -> None:
         """Turn to what the block before recorded."""
-        if block > 1 and self._level:
-            self._before = Series(
-                frozen(np.array(self._level)), frozen(np.array(self._reward, dtype=np.bool_))
-            )
+        kept = Series(
+            frozen(np.array(self._level)), frozen(np.array(self._reward, dtype=np.bool_))
+        ).clean()
+        if block > 1 and len(kept):
+            self._before = kept
         self._level, self._reward = [], []
         self._at = 0
+        self._owed = False
 
     def step(self, real: Real) -> tuple[float | None, bool]:
         """Return the earlier block's next point, and keep the present one for the next block."""
-        if not real.clean:
-            return None, False
-        if real.level is not None:
-            self._level.append(real.level)
+        if real.level is not None or real.reward:
+            self._level.append(math.nan if real.level is None else real.level)
             self._reward.append(real.reward)
-        if self._before is None or not len(self._before):
+        if real.level is None or self._before is None or not len(self._before):
             return None, False
-        level, reward = self._before.level[self._at], self._before.reward[self._at]
+        level, reward = float(self._before.level[self._at]), bool(self._before.reward[self._at])
         self._at = (self._at + 1) % len(self._before)
-        return float(level), bool(reward)
+        owed = self._owed or reward
+        self._owed = owed and not real.clean
+        return level, owed and real.clean
 
 
 class Other:
@@ -283,7 +303,7 @@ class Other:
         verdicts, complete = judge.nothing, False
         if not real.gate:
             verdicts, complete = judge.verdicts(real.values, real.trusted)
-        reward = judge.pay(complete and bool(verdicts) and all(verdicts))
+        reward = judge.pay(complete and real.clean and bool(verdicts) and all(verdicts))
         level, _ = judge.level(real.gate, real.values, real.trusted)
         if complete:
             judge.counted(verdicts, judge.scaled(real.values))
@@ -359,14 +379,19 @@ class Noise(_Quiet):
     def step(self, real: Real) -> tuple[float | None, bool]:
         """Return the surrogate's next point."""
         judge = self._judge
-        if judge is None or not real.clean:
+        if judge is None:
+            return None, False
+        if real.level is None and not real.clean:
+            # An artefact ends what was sustained, as it does in the real thing.
+            judge.pay(False)
+            judge.level(real.gate or 1, real.values, real.trusted)
             return None, False
         values, trusted = list(real.values), list(real.trusted)
         for name, x in zip(self._names, self._next(), strict=True):
             values[self._columns[name]] = math.exp(x) if self._scales[name] == "ln" else float(x)
             trusted[self._columns[name]] = True
         verdicts, _ = judge.verdicts(values, trusted)
-        reward = judge.pay(bool(verdicts) and all(verdicts))
+        reward = judge.pay(real.clean and bool(verdicts) and all(verdicts))
         level, _ = judge.level(0, values, trusted)
         return level, reward
 
@@ -396,6 +421,11 @@ class Noise(_Quiet):
         """Forget what was sustained."""
         if self._judge is not None:
             self._judge.hold()
+
+    def skip(self, points: int) -> None:
+        """Pass over missing points."""
+        if self._judge is not None:
+            self._judge.skip(points)
 
 
 class Parallel:
@@ -516,7 +546,11 @@ def mirrored(protocol: Protocol) -> tuple[Reward | None, tuple[Rule, ...], Level
 
 
 def _turned(rule: Rule) -> Rule:
-    return rule.model_copy(update={"direction": "below" if rule.direction == "above" else "above"})
+    change: dict[str, object] = {"direction": "below" if rule.direction == "above" else "above"}
+    if rule.threshold.plus_sd:  # as far from the mean, on its other side
+        plus = {"plus_sd": -rule.threshold.plus_sd}
+        change["threshold"] = rule.threshold.model_copy(update=plus)
+    return rule.model_copy(update=change)
 
 
 def _across(edge: Edge, other: Edge) -> Edge:
@@ -527,9 +561,13 @@ def _across(edge: Edge, other: Edge) -> Edge:
 
 
 def moved_band(
-    band_hz: tuple[float, float], highest_hz: float, rng: np.random.Generator
+    band_hz: tuple[float, float],
+    highest_hz: float,
+    rng: np.random.Generator,
+    away_from: Sequence[tuple[float, float]] = (),
+    lowest_hz: float = LOWEST_HZ,
 ) -> tuple[float, float]:
-    """Return a band of the same width, 4 Hz or more away from a band, drawn evenly.
+    """Return a band of the same width, 4 Hz or more away from a band and others, drawn evenly.
 
     Raises
     ------
@@ -538,9 +576,11 @@ def moved_band(
     """
     width = band_hz[1] - band_hz[0]
     top = min(HIGHEST_HZ, highest_hz)
-    below = (LOWEST_HZ, band_hz[0] - APART_HZ - width)
-    above = (band_hz[1] + APART_HZ, top - width)
-    rooms = [(a, b) for a, b in (below, above) if b >= a]
+    rooms, low = [], max(LOWEST_HZ, lowest_hz)
+    for a, b in sorted({band_hz, *away_from}):
+        rooms.append((low, a - APART_HZ - width))
+        low = max(low, b + APART_HZ)
+    rooms = [(a, b) for a, b in (*rooms, (low, top - width)) if b >= a]
     if not rooms:
         raise ValueError(f"there is no room for a band {width:g} Hz wide, {APART_HZ:g} Hz away")
     sizes = np.array([b - a + 0.5 for a, b in rooms])
@@ -548,6 +588,45 @@ def moved_band(
     low = round(2.0 * float(rng.uniform(a, b))) / 2.0
     low = min(max(low, a), b)
     return low, low + width
+
+
+def _moved_bands(
+    features: Sequence[Feature], highest_hz: float, rng: np.random.Generator
+) -> dict[tuple[float, float], tuple[float, float]]:
+    """Return another band for every one, away from all of them, apart where there is room."""
+    bands = list(dict.fromkeys(f.band_hz for f in features if f.band_hz is not None))
+    if not bands:
+        raise ValueError("it is not measured in a band")
+    totals = [f.total_hz for f in features if f.total_hz is not None]
+    low = max((t[0] for t in totals), default=LOWEST_HZ)
+    high = min((t[1] for t in totals), default=highest_hz)
+    moved: dict[tuple[float, float], tuple[float, float]] = {}
+    for _ in range(TRIES):
+        moved = {
+            band: moved_band(band, min(high, highest_hz), rng, bands, max(low, LOWEST_HZ))
+            for band in bands
+        }
+        new = sorted(moved.values())
+        if all(a[1] <= b[0] for a, b in itertools.pairwise(new)):
+            break
+    return moved
+
+
+def _moved_sites(features: Sequence[Feature], sites: Sequence[str]) -> dict[Names, Names]:
+    """Return other sites for every list of sites: one for one, or the same list for all."""
+    lists = list(dict.fromkeys(f.at for f in features if f.at))
+    trained = list(dict.fromkeys(s for one in lists for s in one))
+    if any(isinstance(f.spatial, dict) or f.spatial == "pcc" for f in features):
+        raise ValueError("its spatial filter belongs to its own sites")
+    if any(f.norm is not None for f in features):
+        raise ValueError("its norms belong to its own sites")
+    if len(sites) == len(trained):
+        other = dict(zip(trained, sites, strict=True))
+        return {one: tuple(other[s] for s in one) for one in lists}
+    counted = {f.kind for f in features if f.at and (k := FEATURES.get(f.kind)) and k.sites > 1}
+    if len(lists) == 1 and not counted:
+        return {lists[0]: tuple(sites)}
+    raise ValueError(f"it takes {len(trained)} sites, for {', '.join(trained)} in this order")
 
 
 def with_other_features(
@@ -565,24 +644,28 @@ def with_other_features(
     Raises
     ------
     ValueError
-        There is no room for another band.
+        There is no room for another band, or it cannot be measured elsewhere.
     """
     chain = _chain(protocol, [protocol.trained, protocol.feedback.level.feature])
     rng = np.random.default_rng(seed)
     prefix = f"{PREFIX}{tag}"
     names = {name: f"{prefix}{name}" for name in chain}
-    moved: dict[tuple[float, float], tuple[float, float]] = {}
+    measured = [protocol.features[name] for name in chain]
+    bands: dict[tuple[float, float], tuple[float, float]] = {}
+    if seed is not None:
+        _check_band_free(protocol, measured)
+        bands = _moved_bands(measured, protocol.needs.rate_hz / 4.0, rng)
+    places = _moved_sites(measured, sites) if sites else {}
     made = {}
     for name in chain:
         feature = protocol.features[name]
         change: dict[str, object] = {"of": tuple(names.get(o, o) for o in feature.of)}
-        if sites and feature.at:
-            change["at"] = tuple(sites)
-        if seed is not None and feature.band_hz is not None:
-            band = feature.band_hz
-            if band not in moved:
-                moved[band] = moved_band(band, protocol.needs.rate_hz / 4.0, rng)
-            change |= {"band_hz": moved[band], "iaf": None}
+        if feature.at in places:
+            change["at"] = places[feature.at]
+        if feature.fit == "course":  # it may be another one in the next session
+            change["fit"] = "session"
+        if feature.band_hz is not None and seed is not None:
+            change |= {"band_hz": bands[feature.band_hz], "iaf": None}
         made[names[name]] = feature.model_copy(update=change)
     learned = tuple(
         b.model_copy(update={"learn": (*b.learn, *(names[n] for n in b.learn if n in names))})
@@ -601,6 +684,19 @@ def with_other_features(
         return wider, None, (), other
     first = reward.model_copy(update={"feature": names[reward.feature]})
     return wider, first, (first, *reward.also, *protocol.inhibit), other
+
+
+def _check_band_free(protocol: Protocol, features: Sequence[Feature]) -> None:
+    """Refuse numbers that mean something in the trained band only."""
+    if any(f.norm is not None for f in features):
+        raise ValueError("its norms belong to its own band")
+    level, reward = protocol.feedback.level, protocol.reward
+    values = [e for e in (level.start, level.end) if e is not None and e.fixed is not None]
+    units = [e.unit for e in values]
+    if reward is not None and reward.threshold.method == "fixed":
+        units.append(reward.threshold.unit)
+    if any(units):
+        raise ValueError("a fixed threshold or level means nothing in another band")
 
 
 def _chain(protocol: Protocol, names: Sequence[str]) -> list[str]:

@@ -206,7 +206,9 @@ def _expand(
             for k, part in enumerate(_shuffled(step)):
                 one = part if isinstance(part, Seq) else Seq([part])
                 _expand(one, out, groups, whole, (groups[0], k))
-        elif mark is not None and (step == "baseline" or (isinstance(step, Map) and "post" in step)):
+        elif mark is not None and (
+            step == "baseline" or (isinstance(step, Map) and "post" in step)
+        ):
             what = "`baseline`" if step == "baseline" else "`post`"
             raise mistake(f"{what} has its own place and cannot be shuffled", _SHUFFLE, spot(step))
         elif mark is not None and isinstance(step, Map):

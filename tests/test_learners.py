@@ -268,3 +268,76 @@ def test_learning_over_twenty_minutes_shows_in_every_quarter() -> None:
     assert rises[-1] - rises[0] > 0.08
     mean = np.mean([column(o, "mean") for o in twenty("learner")], axis=0)
     assert mean[-1] / mean[0] > 1.25
+
+
+# ---------------------------------------------------------------- thresholds that move
+
+RUNNING = "{running: percentile, success: 65 %, over: 60 s, drift_guard: 100 %}"
+GUARDED = "{running: percentile, success: 65 %, over: 60 s}"
+FOLLOWS = {
+    "running": RUNNING,
+    "staircase": "{staircase: 0.05 mad, success: 65 %, drift_guard: 100 %}",
+}
+DEEP = replace(TRAITS["drifter"], falls=0.5, falls_over_s=FAST_S)
+
+
+@pytest.mark.parametrize("above", FOLLOWS.values(), ids=FOLLOWS)
+def test_a_threshold_that_follows_pays_a_falling_rhythm_as_before(above: str) -> None:
+    stands = run_scenario(scenario(), DEEP)
+    follows = run_scenario(scenario(above), DEEP)
+    assert column(follows, "mean")[-1] < 0.75 * column(follows, "mean")[0]  # it does fall
+    assert column(stands, "passing")[-1] < 0.4  # a standing threshold tells
+    assert column(follows, "passing")[-1] > column(stands, "passing")[-1] + 0.15
+    assert follows.threshold[-1] < 0.85 * follows.threshold[follows.during(PhaseKind.TRAIN)][0]
+
+
+def test_the_drift_guard_stops_a_threshold_that_follows_the_wrong_way() -> None:
+    o = run_scenario(scenario(GUARDED), DEEP)
+    (event,) = o.kinds("drift_guard")
+    train = o.during(PhaseKind.TRAIN)
+    after = train & (o.seq > event.seq)
+    assert after.sum() > 1000
+    assert np.ptp(o.threshold[after]) == 0.0  # from there on it stands
+    start = o.threshold[train][0]
+    assert o.threshold[after][0] == pytest.approx(0.85 * start, rel=1e-9)
+    # And because it stands, the rate tells what the feature does.
+    assert column(o, "passing")[-1] < column(o, "passing")[0] - 0.2
+
+
+def test_no_gated_moment_moves_a_threshold() -> None:
+    o = run_scenario(scenario(RUNNING), "muscle_cheat", jaw=True)
+    gated = o.during(PhaseKind.TRAIN) & (o.gate != 0)
+    moved = np.concatenate([[False], np.diff(o.threshold) != 0.0])
+    # What was clean counts a tenth of a second later; a move lies within that of a clean point.
+    clean = np.flatnonzero(o.gate == 0)
+    for i in np.flatnonzero(moved & gated):
+        assert i - clean[clean <= i][-1] <= round(0.12 * o.grid_hz)
+
+
+def test_the_preset_freezes_the_inhibits_and_lets_the_reward_run() -> None:
+    text = scenario(
+        "{success: 65 %}",
+        more="preset: auto_reward_fixed_inhibit\n"
+        "inhibit:\n  - {feature: slow, below: {success: 85 %}}",
+    )
+    slow = "  slow: {kind: power, at: [Cz], band: 18-28 Hz, smooth: 2 s}\n"
+    text = text.replace("features:\n", f"features:\n{slow}").replace("format: 1", "format: 2")
+    text = text.replace("learn: [trained]", "learn: [trained, slow]")
+    o = run_scenario(text, "non_learner")
+    frozen = o.kinds("threshold_frozen")
+    assert [e.data["feature"] for e in frozen] == ["slow"]
+    assert len(np.unique(o.threshold[o.during(PhaseKind.TRAIN)])) > 50  # the reward's goes on
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_twenty_minutes_of_drift_trip_the_guard_of_a_running_percentile() -> None:
+    running = "{running: percentile, success: 65 %, over: 120 s}"
+    free = "{running: percentile, success: 65 %, over: 120 s, drift_guard: 100 %}"
+    tripped = 0
+    for seed in SEEDS:
+        o = run_scenario(scenario(running, train_s=1200), "drifter", seed)
+        tripped += bool(o.kinds("drift_guard"))
+        paid = column(run_scenario(scenario(free, train_s=1200), "drifter", seed), "passing")
+        assert (np.abs(paid - 0.65) < 0.08).all()  # without a guard: paid alike in every quarter
+    assert tripped >= len(SEEDS) - 1

@@ -17,6 +17,7 @@ import pytest
 from engine.bank import Bank
 from engine.features import FeatureDef
 from engine.plugins import load_plugins, registries
+from engine.simulate import SimulatorOptions, spawn_simulator
 from feedback.guard import SoundGuard
 from feedback.registry import with_plugins
 from feedback.sound import Synth
@@ -114,6 +115,74 @@ def test_the_window_shows_the_examples_picture(installed: Path, tmp_path: Path) 
     script.write_text(WINDOW, encoding="utf-8")
     done = run_with(installed, "", str(script))
     assert done.stdout.strip() == "shown", done.stderr
+
+
+SESSION = """
+import json, sys
+from engine.assemble import assemble
+from engine.learner import TRAITS, Learner, close_loop, stream_of
+from engine.person import Person
+from engine.plugins import load_plugins, registries
+from engine.room import load_room
+from protocols.load import load
+from protocols.plan import expand
+
+every = registries(load_plugins(load_room(sys.argv[2]).wanted_plugins))
+loaded = load(sys.argv[1], every.features, pictures=every.pictures, sounds=every.sounds,
+              rewards=every.rewards)
+plan = expand(loaded.protocol, 120.0)
+spec = stream_of(("Fp1", "Fp2", "Pz"), 250.0)
+a = assemble(spec, loaded.protocol, plan, mains_hz=50.0, kinds=every.features,
+             rewards=every.rewards)
+o = close_loop(spec, a.fold, plan, Learner(TRAITS["non_learner"], "alpha", 4),
+               Person(250.0, seed=4, blinks=False, jaw=False), trained=1)
+print(json.dumps({"kind": o.kind.name, "rewards": int(o.reward.sum()),
+                  "at": [int(i) for i in o.reward.nonzero()[0]],
+                  "joint": [bool(o.joint[i]) for i in o.reward.nonzero()[0]],
+                  "faults": a.fold.bank.faults}))
+"""
+
+
+def test_its_protocol_runs_to_the_end(installed: Path) -> None:
+    protocol, room = EXAMPLE / "alpha_rising.yaml", EXAMPLE / "room.yaml"
+    done = run_with(installed, SESSION, str(protocol), str(room))
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["kind"] == "DONE"
+    assert seen["rewards"] >= 2
+    assert all(seen["joint"])  # never where the condition does not hold
+    assert seen["faults"] == []
+
+
+def test_check_says_what_it_does(installed: Path) -> None:
+    protocol, room = EXAMPLE / "alpha_rising.yaml", EXAMPLE / "room.yaml"
+    done = run_with(installed, "", "-m", "engine.cli", "check", str(protocol), "--room", str(room))
+    assert done.returncode == 0, done.stderr
+    assert "no mistakes" in done.stdout
+    without = run_with(installed, "", "-m", "engine.cli", "check", str(protocol))
+    assert without.returncode == 2
+    assert "unknown kind of feature `slew`" in without.stderr
+
+
+@pytest.mark.slow
+def test_its_protocol_runs_live_and_replays(installed: Path, tmp_path: Path) -> None:
+    name = f"example-{os.getpid()}"
+    text = (EXAMPLE / "room.yaml").read_text("utf-8")
+    room = tmp_path / "room.yaml"
+    room.write_text(text.replace("neuroloop-sim", name), "utf-8")
+    protocol = EXAMPLE / "alpha_rising.yaml"
+    with spawn_simulator(SimulatorOptions(name=name, source_id=name, seed=4, blinks=False)):
+        arguments = ["run", str(protocol), "--room", str(room), "--short", "60", "--plain",
+                     "--headless", "--silent", "--out", str(tmp_path)]  # fmt: skip
+        done = run_with(installed, "", "-m", "engine.cli", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (recording,) = tmp_path.glob("*.xdf")
+    again = run_with(installed, "", "-m", "engine.cli", "replay", str(recording))
+    assert again.returncode == 0, again.stderr
+    assert "identical" in again.stdout
+    missing = run_with(None, "", "-m", "engine.cli", "replay", str(recording))
+    assert missing.returncode == 2
+    assert "neuroloop-example 0.1.0" in missing.stderr
 
 
 @pytest.fixture

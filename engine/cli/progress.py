@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.study import Folder, PassphraseFile, private_key_of
 from engine.cli.words import Json, Plainly, mistakes_as, print_json, progress_bar, say
 from engine.errors import InputError
 
@@ -44,6 +45,16 @@ def progress(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write a page (HTML) instead of text."),
     ] = None,
+    passphrase_file: PassphraseFile = None,
+    allocation: Folder = None,
+    unblind: Annotated[
+        bool,
+        typer.Option(
+            "--unblind",
+            help="After a study: open the research logs of its blinded sessions (asks for the "
+            "passphrase unless --passphrase-file is given).",
+        ),
+    ] = False,
     tests: Annotated[bool, typer.Option("--tests", help="Count test sessions in.")] = False,
     json_: Json = False,
 ) -> None:
@@ -56,6 +67,12 @@ def progress(
     with mistakes_as(json_):
         if out is not None and out.is_dir():
             raise InputError(f"{out} is a folder.", "Name a file, as in --out progress.html.")
+        opens = unblind or passphrase_file is not None or allocation is not None
+        if opens and study is None:
+            raise InputError("Research logs belong to a study.", "Give its file with --study FILE.")
+        private_key = None
+        if opens and study is not None:
+            private_key = private_key_of(study, passphrase_file, allocation)
         with progress_bar(not json_) as bar:
             from engine.progress import progress as told_of
             from engine.progress import rule_of
@@ -72,6 +89,7 @@ def progress(
                 protocol=protocol,
                 tests=tests,
                 rule=rule,
+                private_key=private_key,
                 told=bar,
             )
         if out is not None:

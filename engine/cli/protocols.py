@@ -230,7 +230,7 @@ class _Checked:
         from protocols.describe import Section, describe
 
         loaded = self.loaded
-        delays_s = _delays_s(loaded.protocol.features)
+        delays_s = _delays_s(loaded.protocol.features, self.kinds)
         if self.fit is not None and self.fit.delays_s is not None:
             delays_s |= self.fit.delays_s
         told = list(
@@ -289,7 +289,7 @@ class _Checked:
         from protocols.threshold import NAMES
 
         loaded, protocol = self.loaded, self.loaded.protocol
-        delays_s, fitted = _delays_s(protocol.features), made_for(protocol)
+        delays_s, fitted = _delays_s(protocol.features, self.kinds), made_for(protocol)
         fit_of = fits(protocol)
         n_also = 0 if protocol.reward is None else len(protocol.reward.also)
         answer: dict[str, Any] = {
@@ -488,9 +488,9 @@ def _bare(value: Any, depth: int) -> Any:
     return made
 
 
-def _delays_s(features: Any) -> dict[str, float]:
+def _delays_s(features: Any, kinds: Mapping[str, Any] | None = None) -> dict[str, float]:
     """Return how far back each feature speaks of the brain by fixed filters, smoothing left out."""
-    from engine.features import nominal_delay_s
+    from engine.features import FEATURES, nominal_delay_s
 
     windows_s = _windows_s(features)
     delays: dict[str, float] = {}
@@ -501,7 +501,13 @@ def _delays_s(features: Any) -> dict[str, float]:
     for _ in range(3):  # parts of parts of parts
         for name, f in features.items():
             if f.of and all(o in delays for o in f.of):
-                delays[name] = max(delays[o] for o in f.of) + windows_s.get(name, 0.0) / 2.0
+                own_s = windows_s.get(name, 0.0) / 2.0
+                kind = (FEATURES if kinds is None else kinds).get(f.kind)
+                if kind is not None and kind.lag_s is not None:  # of a package from elsewhere
+                    from engine.plugins import lag_s
+
+                    own_s += lag_s(kind, f.options)
+                delays[name] = max(delays[o] for o in f.of) + own_s
     return delays
 
 

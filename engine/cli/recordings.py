@@ -171,8 +171,15 @@ def report(
     ] = False,
     study: Annotated[
         Path | None,
-        typer.Option("--study", metavar="FILE", help="With --cred-nf: the study file."),
+        typer.Option(
+            "--study",
+            metavar="FILE",
+            help="After a study: its file; the research logs of blinded sessions are opened. With "
+            "--cred-nf: the study file, at any time.",
+        ),
     ] = None,
+    passphrase_file: PassphraseFile = None,
+    allocation: Folder = None,
     assignments: Annotated[
         Path | None,
         typer.Option(
@@ -187,22 +194,35 @@ def report(
 
     With --cred-nf: the 24 items of the CRED-nf checklist for neurofeedback studies, filled from
     the recordings, the forms beside them and the study file, and what is blank.
+
+    The report of a blinded session withholds features, thresholds, rates and rewards. After the
+    study, --study opens its research log with the statistician's passphrase; the whole report is
+    then written beside it as RECORDING.unblinded.report.html. With --cred-nf the logs are opened
+    when --passphrase-file is given.
     """
-    if cred_nf:
-        with mistakes_as(json_):
-            _checklist(path, study, assignments, out, json_)
-        return
-    if study is not None or assignments is not None:
-        raise InputError(
-            "A study file belongs to the checklist.", "Add --cred-nf, or leave --study out."
-        )
-    from engine.recording import read
+    with mistakes_as(json_):
+        if study is None and (passphrase_file is not None or allocation is not None):
+            raise InputError("A passphrase belongs to a study.", "Give its file with --study FILE.")
+        if cred_nf:
+            opens = study is not None and (passphrase_file is not None or allocation is not None)
+            key = private_key_of(study, passphrase_file, allocation) if opens and study else None
+            _checklist(path, study, assignments, out, json_, key)
+            return
+        if assignments is not None:
+            raise InputError(
+                "Assignments belong to the checklist.", "Add --cred-nf, or leave them out."
+            )
+        _report(path, out, study, passphrase_file, allocation, json_)
 
-    if json_:
-        from engine.report import summary
 
-        print_json(summary(read(path)))
-        return
+def _report(
+    path: Path,
+    out: Path | None,
+    study: Path | None,
+    passphrase_file: Path | None,
+    allocation: Path | None,
+    json_: bool,
+) -> None:
     from engine.batch import is_recording
 
     if path.is_file() and not is_recording(path):
@@ -210,15 +230,36 @@ def report(
             f"{path} is no recording of a Neuroloop session.",
             "Reports are made from the .xdf file that a session left behind.",
         )
+    from engine.opened import unveil
+    from engine.recording import read
+
+    found = read(path)
+    key = None
+    if study is not None:
+        if not found.header.get("blinded"):
+            raise InputError(
+                f"{path} is not blinded: nothing in it is withheld.", "Leave --study out."
+            )
+        key = private_key_of(study, passphrase_file, allocation)
+    if json_:
+        from engine.report import summary
+
+        print_json(summary(found if key is None else unveil(found, key)))
+        return
     from engine.report import write_report  # matplotlib: seconds
 
-    say(f"Report: {write_report(path, out)}")
+    say(f"Report: {write_report(path, out, key)}")
 
 
 def _checklist(
-    path: Path, study: Path | None, assignments: Path | None, out: Path | None, json_: bool
+    path: Path,
+    study: Path | None,
+    assignments: Path | None,
+    out: Path | None,
+    json_: bool,
+    private_key: bytes | None,
 ) -> None:
-    from engine.crednf import arms_of, checklist, lines, recordings_of, summary
+    from engine.crednf import arms_in, arms_of, checklist, lines, recordings_of, summary
     from engine.study import load_study
 
     loaded = None if study is None else load_study(study)
@@ -227,7 +268,10 @@ def _checklist(
     arms = None
     if assignments is not None and loaded is not None:
         arms = arms_of(assignments, loaded)
-    made = checklist(recordings_of(path, loaded), loaded, arms)
+    sessions = recordings_of(path, loaded, private_key)
+    if arms is None and private_key is not None and loaded is not None:
+        arms = arms_in(sessions, loaded) or None
+    made = checklist(sessions, loaded, arms)
     if json_:
         print_json(summary(made))
         return

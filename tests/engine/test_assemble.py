@@ -44,7 +44,10 @@ def protocol(name: str, **gates: object) -> Protocol:
 
 
 def put_together(s: StreamSpec, p: Protocol, mains_hz: float | None = 50.0) -> Assembly:
-    return assemble(s, p, expand(p), mains_hz=mains_hz)
+    return assemble(s, p, expand(p), mains_hz=mains_hz, dc_coupled=True)
+
+
+SLOW_ANSWERS = ("connectivity", "ilf")  # half of a window of 2 s comes on top
 
 
 @pytest.mark.parametrize("name", library())
@@ -54,7 +57,7 @@ def test_every_library_protocol_fits_a_10_20_cap(name: str) -> None:
     assert a.montage.reference in p.condition.reference
     assert set(a.delay_s) == set(p.features)
     assert a.level_feature == p.feedback.level.feature
-    assert 0.05 < a.level_delay_s < 0.35
+    assert 0.04 < a.level_delay_s < (1.5 if name in SLOW_ANSWERS else 0.45)
     assert a.warnings == tuple(w for w in a.warnings if w.startswith("reference "))
     points = a.fold.step(Chunk(0, np.arange(500) / 250.0, np.zeros((500, 19))))
     assert len(points) == 100

@@ -333,7 +333,8 @@ def commands() -> list[tuple[str, ...]]:
 
 def test_every_command_is_there() -> None:
     assert {c[0] for c in commands() if c} == {
-        *("demo", "run", "check", "protocols", "features", "room", "simulate", "play"),
+        *("demo", "run", "check", "new", "protocols", "features", "migrate", "room", "simulate"),
+        *("play", "progress", "donate"),
         *("streams", "doctor", "replay", "recover", "report", "export", "ask"),
         *("allocate", "unblind", "unseal", "study"),
     }
@@ -462,7 +463,7 @@ def test_every_kind_of_feature_is_listed_with_all_that_is_known(here: Any) -> No
     assert groups == [
         "Of a band",
         "Two powers compared",
-        "Made of another feature",
+        "Made of other features",
         "Between two sites",
         "Of the voltage itself",
     ]

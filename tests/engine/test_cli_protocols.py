@@ -323,6 +323,61 @@ def test_what_is_extended_is_shown_with_its_changes(
     assert load(tmp_path / "again.yaml", FEATURES).protocol.inhibit == ()
 
 
+PACK = """
+from engine.features import FeatureKind
+from feedback.registry import PictureKind
+from protocols.rewards import RewardKind
+
+class Code:
+    def __init__(self, *settings): pass
+    def step(self, values): return values[0]
+    def skip(self, points): pass
+    def reset(self): pass
+
+FEATURE = FeatureKind("mine", "1", "linear", frozenset({"of"}), frozenset(), "It is.", "M = x",
+                      "half a second", parts=frozenset({"power"}), n_parts=1, make=Code,
+                      lag_s=lambda options: 0.5)
+PICTURE = PictureKind("dot", "A dot.", "size", "pack:Code")
+REWARD = RewardKind("rarely", "A reward once in a while.", Code)
+"""
+
+
+def test_what_a_room_adds_is_known_to_check(
+    here: Callable[..., Answer], plugin: Callable[..., Path], tmp_path: Path
+) -> None:
+    points = {
+        "neuroloop.features:mine": "pack:FEATURE",
+        "neuroloop.pictures:dot": "pack:PICTURE",
+        "neuroloop.rewards:rarely": "pack:REWARD",
+    }
+    plugin("pack", {"pack.py": PACK}, points)
+    room = tmp_path / "room.yaml"
+    sim = (REPO / "configs" / "sim.yaml").read_text("utf-8")
+    room.write_text(f"{sim}\nplugins: [{{name: pack, version: 1.0.0}}]\n", encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        OLD.replace("8-12 Hz}", "8-12 Hz, fit: fixed}\n  own: {kind: mine, of: [alpha]}")
+        .replace("format: 1", "format: 2")
+        .replace("{rest: 120 s", "{post: 120 s")
+        .replace("learn: [alpha]", "learn: [own]")
+        .replace("{feature: alpha, above", "{feature: own, rule: rarely, above")
+        .replace("{feature: alpha, from", "{feature: own, from")
+        .replace("picture: orb", "picture: dot"),
+        encoding="utf-8",
+    )
+    alone = here("check", path)
+    assert alone.code == 2
+    assert "unknown kind of feature `mine`" in alone.err
+    answer = here("check", path, "--room", room, "--cost")
+    assert (answer.code, answer.err) == (0, "")
+    assert "own: mine of alpha." in answer.out
+    assert "Reward rule `rarely`: A reward once in a while." in answer.out
+    assert "Seen: the picture `dot`." in answer.out
+    delay_ms = float(re.findall(r"Estimator, own: (\d+) ms", answer.out)[0])
+    assert delay_ms > 500.0  # the lag of the package on top of the filter's
+    assert "Cost on this computer" in answer.out
+
+
 # ---------------------------------------------------------------- new
 
 

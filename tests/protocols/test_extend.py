@@ -129,12 +129,13 @@ def test_the_recording_knows_every_file_that_made_it(tmp_path: Path) -> None:
 
 def test_an_old_file_may_be_extended(tmp_path: Path) -> None:
     old = load("smr_up", FEATURES).text.replace("format: 2", "format: 1")
-    old = old.replace("{post: 120 s", "{rest: 120 s")
     old = "\n".join(x for x in old.split("\n") if not x.startswith(("indication", "safety")))
+    session = "session:\n  - baseline\n  - {train: 60 s}\n  - {rest: 90 s}\n"
+    old = old[: old.index("session:")] + session
     (tmp_path / "old.yaml").write_text(old, encoding="utf-8")
     loaded = variant(tmp_path, "", "format: 2\nname: mine\nextends: ./old.yaml\n")
-    assert loaded.protocol.session == SMR.session
-    assert loaded.protocol.format == 2
+    assert [s.kind for s in loaded.protocol.session] == ["baseline", "train", "post"]
+    assert (loaded.protocol.format, loaded.written_format) == (2, 2)
 
 
 @pytest.mark.parametrize("what", ["nothing: 1", "[]", "''", "smr_up.yaml", "/", "a\\b", "~", "7"])

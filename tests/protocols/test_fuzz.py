@@ -42,7 +42,7 @@ safety: {clinician: present, rooms: [research, test], exclude: [psychosis]}
 needs: {channels: [Cz, Pz, F3, F4], rate: at least 256 Hz}
 condition: {reference: [average, bipolar F3 F4], high_pass: 0.01 Hz, mains: leave, eog: regress}
 features:
-  smr: {kind: power, at: [Cz], band: 12-15 Hz, smooth: 1 s, delay: 100 ms, target: rhythm, fit: session}
+  smr: {kind: power, at: [Cz], band: 12-15 Hz, smooth: 1 s, delay: 100 ms, target: rhythm}
   alpha: {kind: amplitude, at: [Pz], band: iaf-2 .. iaf+2}
   theta: {kind: amplitude, at: [Pz], band: 4-7 Hz}
   delta: {kind: power, at: [Pz], band: 1-3 Hz}
@@ -133,12 +133,13 @@ def _words() -> tuple[str, ...]:
 
 
 WORDS = _words()
+MANY = "{{repeat: 200, blocks: [{{repeat: 200, blocks: [{}]}}]}}"
 ODD = (
     "{", "}", "[", "]", ":", ": ", "\n", "- ", "  ", "'", '"', "&a ", "*a", "!!str ", "<<: ", "%",
     "|", ">", "?", "#", "\\", "é", "µ", "\t", "\r", "\x00", "\x07", "~", "null", "true", "[]", "{}",
     "[[]]", "{{}}", "{a: {b: {c: {}}}}", "1e400 s", "1e308 Hz", ".inf", "nan Hz", "9" * 40, "-1 s",
     "0 s", "0 %", "-0.0", "1e-300 uV", '"\\ud800"', '"\\0"', '"\\x07"', "repeat: 200", "none", "on",
-    "- repeat: 200\n    blocks: [{repeat: 200, blocks: [{repeat: 200, blocks: [{shuffle: [[], []]}]}]}]",
+    f"- repeat: 200\n    blocks: [{MANY.format('{shuffle: [[], []]}')}]",
     "extends: ./fuzzed.yaml", "extends: fuzzed", "norms: ./fuzzed.yaml", "format: 1", "format: 2",
     "../", "/", "\u202e", "\ufeff", "\U0001f9e0", "x" * 300,
 )  # fmt: skip
@@ -285,10 +286,9 @@ def test_a_broken_file_is_told_and_takes_no_more_work_than_a_whole_one(file: Pat
 @pytest.mark.parametrize(
     "session",
     [
-        "- repeat: 200\n    blocks: [{repeat: 200, blocks: [{repeat: 200, blocks: [{shuffle: [[], []]}]}]}]",
-        "- repeat: 200\n    blocks: [{repeat: 200, blocks: [{repeat: 200, blocks: [{train: 60 s}]}]}]",
-        "- repeat: 200\n    blocks: [{repeat: 200, blocks: [{repeat: 200, blocks: [{shuffle: [[{repeat: 200, "
-        "blocks: []}], [{train: 1 s}]]}]}]}]",
+        "- " + MANY.format("{repeat: 200, blocks: [{shuffle: [[], []]}]}"),
+        "- " + MANY.format("{repeat: 200, blocks: [{train: 60 s}]}"),
+        "- " + MANY.format("{shuffle: [[{repeat: 200, blocks: []}], [{train: 1 s}]]}"),
         "- {shuffle: [" + ", ".join(["{train: 60 s}"] * 1000) + "]}",
     ],
 )

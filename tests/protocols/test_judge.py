@@ -177,7 +177,9 @@ def test_a_shift_is_taken_over_and_has_an_end() -> None:
     one.shaped(2.0, rests())
     assert one.shift == pytest.approx(0.30)
     assert one.thresholds[0] == pytest.approx(rests()["faa"].quantile(0.05))
-    early = learned(condition("faa", threshold={"method": "percentile", "success": 0.65}), shift=9.0)
+    early = learned(
+        condition("faa", threshold={"method": "percentile", "success": 0.65}), shift=9.0
+    )
     assert early.shift == pytest.approx(0.30)
 
 

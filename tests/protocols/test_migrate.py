@@ -11,8 +11,9 @@ from engine.features import FEATURES
 from engine.frames import PhaseKind
 from protocols.load import Loaded, load
 from protocols.migrate import LATER, upgraded
-from protocols.plan import expand
+from protocols.plan import expand, total_s
 
+FORMAT_1 = Path(__file__).parent / "format1"
 OLD = """\
 # A file of format 1.
 format: 1  # the first
@@ -125,17 +126,23 @@ def test_upgrading_keeps_comments_and_words_and_reads_the_same(tmp_path: Path) -
     assert new.protocol == read(tmp_path, OLD).protocol
 
 
-def test_the_library_as_it_was_shipped_in_format_1(tmp_path: Path) -> None:
-    root = Path(__file__).parents[2]
-    for name in ("smr_up", "tbr_down", "alpha_up_ec", "faa"):
-        now = (root / "protocols" / "library" / f"{name}.yaml").read_text(encoding="utf-8")
-        lines = [x for x in now.split("\n") if not x.startswith(LATER)]
-        old = "\n".join(lines).replace("format: 2", "format: 1").replace("{post:", "{rest:")
-        loaded = read(tmp_path, old)
-        assert comments(upgraded(old)) == comments(old)
-        assert read(tmp_path, upgraded(old)).protocol == loaded.protocol
-        shipped = load(name, FEATURES).protocol
-        assert expand(loaded.protocol) == expand(shipped)
+@pytest.mark.parametrize("path", sorted(FORMAT_1.glob("*.yaml")), ids=lambda p: p.stem)
+def test_what_was_shipped_in_format_1(path: Path, tmp_path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    loaded = load(path, FEATURES)
+    assert loaded.written_format == 1
+    new = upgraded(text)
+    assert comments(new) == comments(text)
+    assert read(tmp_path, new).protocol == loaded.protocol
+    plan = expand(loaded.protocol)
+    rests = len(loaded.protocol.baseline)
+    block = ["READY", "TRAIN", "REST"]
+    assert [p.kind.name for p in plan] == [
+        *(["READY", "BASELINE"] * rests), "PREPARING", *(block * 6), "READY", "TRANSFER", "POST",
+        "DONE",
+    ]  # fmt: skip
+    assert total_s(plan) == rests * 125 + 6 * 215 + 185 + 120
+    assert plan[-2].name == "post"
 
 
 @pytest.mark.parametrize(

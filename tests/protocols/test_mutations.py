@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a table reads best with one line for each case
 """One mistake in a protocol file: one problem, at its line and column, in a useful sentence.
 
 In the tables below `^` marks, within the text as mutated, where the problem is told.
@@ -37,143 +38,16 @@ RULES = {
     "twice": RewardKind(
         "twice",
         "A rule from another package.",
-        lambda sustain_s, refractory_s, grid_hz, options: Schedule(sustain_s, refractory_s, grid_hz),
+        lambda sustain_s, refractory_s, grid_hz, _: Schedule(sustain_s, refractory_s, grid_hz),
         {"gap_s": Option(1.0, 0.5, 5.0, "s", "Time between two rewards.")},
     ),
 }
-NORMS = (
-    "age_from,age_to,eyes,site,metric,band_low_hz,band_high_hz,mean,sd,transform\n"
-    "20,30,open,F4,power,8,12,2.5,0.8,ln\n"
-)
-
-POWERS = """\
-format: 2
-name: powers
-title: Every mapping of a session without trials
-indication: [attention]
-evidence: {grade: X, summary: For tests only., refs: [nobody]}
-summary: Trains nothing in particular.
-cautions: [None is known.]
-safety: {clinician: not needed, rooms: [research, test], exclude: [psychosis]}
-needs: {channels: [Cz, Pz, F3, F4], rate: at least 256 Hz}
-condition: {reference: [average], high_pass: 0.5 Hz, mains: notch, eog: leave}
-features:
-  smr: {kind: power, at: [Cz], band: 12-15 Hz, smooth: 1 s, delay: 100 ms, target: rhythm, fit: session}
-  alpha: {kind: amplitude, at: [Pz], band: iaf-2 .. iaf+2}
-  theta: {kind: amplitude, at: [Pz], band: 4-7 Hz}
-  delta: {kind: power, at: [Pz], band: 1-3 Hz}
-  share: {kind: relative_power, at: [Pz], band: 8-12 Hz, total: 2-30 Hz}
-  left: {kind: power, at: [F3], band: 8-12 Hz, spatial: {F3: 1, Cz: -1}}
-  right: {kind: power, at: [F4], band: 8-12 Hz}
-  faa: {kind: log_ratio, of: [right, left]}
-  z_smr: {kind: z, of: [smr]}
-  z_right: {kind: z, of: [right], norms: norms.csv}
-  normal: {kind: share_within, of: [z_smr, z_right], within: 2}
-  sum: {kind: weighted_sum, of: [smr, theta], weights: [1, -0.5]}
-  bursts: {kind: burst_rate, of: [alpha], window: 30 s}
-  leaks: {kind: leaky, of: [right], with: {over_s: 2 s}}
-gates:
-  blink: on
-  amplitude: {at: [Cz], limit: 90 uV, freeze: 500 ms}
-  step: on
-  muscle: {at: [Cz]}
-  saccade: off
-  motion: {limit: 0.1 g, freeze: 500 ms}
-baseline:
-  - {name: closed, lasts: 120 s, eyes: closed, for: [iaf]}
-  - {name: open, lasts: 180 s, eyes: open, needs_clean: 90 s, learn: [smr, theta, delta, faa, sum]}
-reward:
-  all:
-    - {feature: smr, above: {baseline: percentile, success: 65 %}, hysteresis: 0.2 mad}
-    - {feature: faa, above: {baseline: z, plus: 0.5 sd}}
-  sustain: 0.5 s
-  refractory: 2 s
-  shape: {every: block, if_success_over: 80 %, harder: 5 %, if_success_under: 50 %, easier: 5 %}
-  rule: twice
-  with: {gap_s: 2 s}
-inhibit:
-  - {feature: theta, below: {running: percentile, success: 85 %, over: 120 s, freeze_after: 30 s, drift_guard: 15 %}}
-  - {feature: delta, below: {block: percentile, success: 85 %, drift_guard: 20 %}}
-  - {feature: sum, below: {staircase: 0.05 mad, success: 85 %, drift_guard: 25 %}}
-watch: {sleep: {theta: theta, delta: delta}, crossover: {theta: theta, alpha: alpha}}
-feedback:
-  level: {feature: smr, from: {baseline: median, plus: -1 mad}, to: {fixed: 9 uV2}, smooth: 0.3 s}
-  picture: orb
-  sound: {on_reward: chime, continuous: ambience, cues: tones}
-session:
-  - baseline
-  - repeat: 2
-    blocks:
-      - {train: 180 s, say: Let it grow., name: easy, eyes: open, self_paced: yes, ask: What did you do?}
-      - {rest: 30 s}
-  - shuffle:
-      - {train: 60 s}
-      - [{train: 90 s}, {rest: 20 s}]
-  - {transfer: 180 s}
-  - {post: 120 s, eyes: open}
-"""
-TRIALS = """\
-format: 2
-name: trials
-title: Slow potentials in trials
-evidence: {grade: X, summary: For tests only.}
-summary: Trains nothing in particular.
-needs: {channels: [Cz], rate: at least 128 Hz}
-condition: {reference: [mastoids], high_pass: 0.01 Hz}
-features:
-  slow: {kind: slow_voltage, at: [Cz], window: 0.5 s}
-  shift: {kind: slow_potential, at: [Cz], window: 0.5 s, reference: 2 s}
-baseline: []
-trial:
-  feature: slow
-  baseline: 2 s
-  task: 6 s
-  judge: 2 s
-  reward: 1.5 s
-  pause: 1 s
-  full: 20 uV
-  tasks:
-    - {name: negativity, below: {fixed: 0 uV}, say: Activate.}
-    - {name: positivity, above: {fixed: 0 uV}, say: Relax.}
-  reject: {above: 200 uV}
-feedback:
-  level: {feature: slow, from: {fixed: -20 uV}, to: {fixed: 20 uV}}
-  picture: bar
-session:
-  - {trials: 40}
-  - {trials: 20, feedback: no, ask: How did you do it?}
-"""
-PRESET = """\
-format: 2
-name: preset
-title: Automatic thresholds
-evidence: {grade: X, summary: For tests only.}
-summary: Trains nothing in particular.
-needs: {channels: [Cz], rate: at least 128 Hz}
-condition: {reference: [mastoids]}
-features:
-  smr: {kind: power, at: [Cz], band: 12-15 Hz}
-  theta: {kind: power, at: [Cz], band: 4-7 Hz}
-baseline:
-  - {name: open, lasts: 120 s, eyes: open, learn: [smr, theta]}
-preset: auto_reward_fixed_inhibit
-reward: {feature: smr, above: {success: 65 %}}
-inhibit:
-  - {feature: theta, below: {success: 85 %}}
-feedback:
-  level: {feature: smr, range: dynamic, grows: up, smooth: 0.3 s}
-  picture: orb
-session:
-  - baseline
-  - {train: 180 s}
-"""
-CHILD = """\
-format: 2
-name: child
-extends: ./preset.yaml
-title: Another one
-reward: {sustain: 1 s}
-"""
+WHOLE = Path(__file__).parent / "whole"
+NORMS = (WHOLE / "norms.csv").read_text(encoding="utf-8")
+POWERS = (WHOLE / "powers.yaml").read_text(encoding="utf-8")
+TRIALS = (WHOLE / "trials.yaml").read_text(encoding="utf-8")
+PRESET = (WHOLE / "preset.yaml").read_text(encoding="utf-8")
+CHILD = (WHOLE / "child.yaml").read_text(encoding="utf-8")
 BASES = {"powers": POWERS, "trials": TRIALS, "preset": PRESET, "child": CHILD}
 
 
@@ -277,9 +151,7 @@ def test_the_files_above_have_every_key_of_the_language() -> None:
         if isinstance(one, type) and issubclass(one, Strict)
         for key in one.yaml_keys()
     }
-    seen = {
-        str(way[-1]) for text in BASES.values() for way in _keys(parse(text.encode(), "").root)
-    }
+    seen = {str(way[-1]) for text in BASES.values() for way in _keys(parse(text.encode(), "").root)}
     assert wanted - seen == set()
 
 

@@ -12,12 +12,14 @@ from engine.errors import InputError
 from engine.features import FEATURES
 from engine.frames import Phase, PhaseKind
 from protocols.load import library, load
-from protocols.model import Protocol
+from protocols.model import Protocol, SessionStep, Trial
 from protocols.plan import (
     BASELINE_MARGIN,
+    CHANCE_MARGIN,
     READY_S,
     SHORTEST_CLEAN_S,
     expand,
+    is_random,
     shortest_s,
     total_s,
 )
@@ -93,7 +95,9 @@ def _check_short(plan: tuple[Phase, ...], short_s: float) -> None:
             assert 0.6 - 1e-9 <= phase.lasts_s <= READY_S
         if phase.learn:
             assert phase.needs_clean_s >= SHORTEST_CLEAN_S
-            assert phase.lasts_s >= BASELINE_MARGIN * phase.needs_clean_s - 1e-9
+            margin = CHANCE_MARGIN if phase.chance_s else BASELINE_MARGIN
+            assert phase.needs_clean_s >= phase.chance_s
+            assert phase.lasts_s >= margin * phase.needs_clean_s - 1e-9
         elif phase.kind is PhaseKind.REST:
             assert phase.lasts_s >= 1.2 - 1e-9
         elif phase.kind.name in ("TRAIN", "TRANSFER", "POST"):
@@ -103,7 +107,9 @@ def _check_short(plan: tuple[Phase, ...], short_s: float) -> None:
 @pytest.mark.parametrize("name", library())
 @pytest.mark.parametrize("short_s", [55.0, 60.0, 90.0, 300.0, 1000.0])
 def test_short_sessions_of_the_library(name: str, short_s: float) -> None:
-    _check_short(expand(LIBRARY[name], short_s), short_s)
+    possible_s = max(short_s, shortest_s(expand(LIBRARY[name])))
+    assert possible_s <= 60.0 or short_s > 60.0  # a minute is enough for every one
+    _check_short(expand(LIBRARY[name], possible_s), possible_s)
 
 
 @settings(max_examples=100, deadline=None)
@@ -141,3 +147,110 @@ def test_short_keeps_order_names_and_words() -> None:
 
 def test_the_library_lies_beside_the_code() -> None:
     assert (Path(load("faa", FEATURES).path).parent.name) == "library"
+
+
+# ---------------------------------------------------------------- drawn, in trials, self-paced
+
+
+def _stepped(*steps: dict[str, object], **fields: object) -> Protocol:
+    made = tuple(SessionStep.model_validate(s) for s in steps)
+    return _edited("smr_up", session=made, **fields)
+
+
+PARTS = [
+    {"kind": "train", "lasts_s": 60.0 + k, "name": f"part{k}", "shuffled": (1, k)} for k in range(4)
+]
+
+
+def _order(protocol: Protocol, seed: int) -> list[str]:
+    return [p.name for p in expand(protocol, seed=seed) if p.kind is PhaseKind.TRAIN]
+
+
+def test_a_shuffle_is_drawn_by_the_seed() -> None:
+    protocol = _stepped({"kind": "baseline"}, *PARTS)
+    assert is_random(protocol)
+    orders = [tuple(_order(protocol, seed)) for seed in range(200)]
+    assert orders == [tuple(_order(protocol, seed)) for seed in range(200)]
+    assert len(set(orders)) == 24  # every order comes
+    first = [o[0] for o in orders]
+    for k in range(4):
+        assert 30 <= first.count(f"part{k}") <= 70
+
+
+def test_what_is_not_shuffled_stays_where_it_is() -> None:
+    again = [{**p, "shuffled": (2, k), "name": f"again{k}"} for k, p in enumerate(PARTS)]
+    rests = [{"kind": "rest", "lasts_s": 5.0, "shuffled": (1, 3)}]
+    middle = {"kind": "train", "lasts_s": 30.0, "name": "middle"}
+    protocol = _stepped({"kind": "baseline"}, *PARTS, *rests, middle, *again)
+    for seed in range(20):
+        plan = expand(protocol, seed=seed)
+        names = _order(protocol, seed)
+        assert sorted(names[:4]) == [f"part{k}" for k in range(4)]
+        assert names[4] == "middle"
+        assert sorted(names[5:]) == [f"again{k}" for k in range(4)]
+        (rest,) = [p for p in plan if p.kind is PhaseKind.REST]
+        assert plan[rest.index - 1].name == "part3"  # what belongs together stays together
+        assert [p.index for p in plan] == list(range(len(plan)))
+        assert total_s(plan) == total_s(expand(protocol))
+
+
+def test_without_chance_the_seed_changes_nothing() -> None:
+    assert not is_random(LIBRARY["smr_up"])
+    assert expand(LIBRARY["smr_up"], seed=1) == expand(LIBRARY["smr_up"], seed=2)
+
+
+def _trials(n_tasks: int = 2) -> Trial:
+    fixed = {"method": "fixed", "value": 0.0, "unit": "uV"}
+    tasks = [
+        {"name": f"task{k}", "direction": "above", "threshold": fixed, "say": "Go."}
+        for k in range(n_tasks)
+    ]
+    return Trial.model_validate({"feature": "smr", "tasks": tasks})
+
+
+@pytest.mark.parametrize("n_tasks", [1, 2, 3])
+def test_the_tasks_of_the_trials_come_equally_often_in_random_order(n_tasks: int) -> None:
+    steps = ({"kind": "train", "trials": 12}, {"kind": "transfer", "trials": 6})
+    protocol = _stepped(*steps, trial=_trials(n_tasks))
+    seen = set()
+    for seed in range(40):
+        train, transfer = (p for p in expand(protocol, seed=seed) if p.trials)
+        for phase, n in ((train, 12), (transfer, 6)):
+            assert [phase.trials.count(k) for k in range(n_tasks)] == [n // n_tasks] * n_tasks
+            assert phase.lasts_s == pytest.approx(n * 10.5)
+        seen.add(train.trials)
+    assert len(seen) > (30 if n_tasks > 1 else 0)
+    assert is_random(protocol)
+
+
+def test_a_self_paced_block_waits_in_the_lead_in() -> None:
+    paced = {"kind": "train", "lasts_s": 60.0, "self_paced": True, "ask": "How?"}
+    plan = expand(_stepped({"kind": "baseline"}, paced, {"kind": "train", "lasts_s": 60.0}))
+    ready = [plan[p.index - 1] for p in plan if p.kind is PhaseKind.TRAIN]
+    assert {p.kind for p in ready} == {PhaseKind.READY}
+    assert [p.waits_s for p in ready] == [300.0, 0.0]
+    assert [p.ask for p in plan if p.kind is PhaseKind.TRAIN] == ["How?", ""]
+    short = expand(_stepped({"kind": "baseline"}, paced), 60.0)
+    assert max(p.waits_s for p in short) == 2.0
+
+
+def test_a_short_session_has_fewer_trials_and_the_same_ones_first() -> None:
+    steps = ({"kind": "train", "trials": 40}, {"kind": "transfer", "trials": 20})
+    protocol = _stepped(*steps, trial=_trials())
+    whole = [p for p in expand(protocol, seed=3) if p.trials]
+    for short_s in (10.0, 60.0, 300.0):
+        short = [p for p in expand(protocol, short_s, seed=3) if p.trials]
+        assert len(short) == 2
+        for full, cut in zip(whole, short, strict=True):
+            assert 1 <= len(cut.trials) <= max(1, int(cut.lasts_s / 10.5) + 1)
+            assert cut.trials == full.trials[: len(cut.trials)]
+
+
+def test_a_post_at_the_end_is_a_rest_of_its_own_kind() -> None:
+    train = {"kind": "train", "lasts_s": 60.0}
+    rest, post = ({"kind": k, "lasts_s": 60.0, "eyes": "closed"} for k in ("rest", "post"))
+    plan = expand(_stepped({"kind": "baseline"}, train, rest, post))
+    assert [(p.kind, p.eyes, p.block) for p in plan[-3:-1]] == [
+        (PhaseKind.REST, "closed", 1), (PhaseKind.POST, "closed", 1),
+    ]  # fmt: skip
+    assert "Close your eyes" in plan[-2].say

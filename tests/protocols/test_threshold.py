@@ -117,7 +117,8 @@ def test_a_shift_changes_the_share_of_success(
 def test_a_shift_moves_a_fixed_threshold_by_a_share(
     direction: str, shift: float, expected: float
 ) -> None:
-    assert resolve(rule(direction, method="fixed", value=10.0), {}, shift) == pytest.approx(expected)
+    fixed = rule(direction, method="fixed", value=10.0)
+    assert resolve(fixed, {}, shift) == pytest.approx(expected)
 
 
 @calm

@@ -41,7 +41,10 @@ def trial(**more: Any) -> Trial:
     )
 
 
-def run(trials: Trials, values: list[float], gates: dict[int, int] | None = None) -> list[TrialPoint]:
+Gates = dict[int, int]
+
+
+def run(trials: Trials, values: list[float], gates: Gates | None = None) -> list[TrialPoint]:
     return [trials.step(v, (gates or {}).get(i, 0)) for i, v in enumerate(values)]
 
 
