@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.credanswers import ANSWERS, Answer, Case, Session, Visit
 from engine.accounts import asked, labels
+from engine.credanswers import ANSWERS, Answer, Case, Session, Visit
 from engine.enrol import enrolled
 from engine.errors import FileError, InputError
 from engine.forms import Filled, read_forms

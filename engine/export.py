@@ -467,8 +467,8 @@ def _sidecar(path: Path, source: Recording, labels: _Labels) -> None:
     if withheld(header):
         side["Blinded"] = BLINDED
     elif (kind := presented_kind(header)) != "real":
-        said = KINDS.get(kind, kind.replace("_", " "))
-        side["ControlCondition"] = f"{kind}: {said}"
+        words = KINDS.get(kind, kind.replace("_", " "))
+        side["ControlCondition"] = f"{kind}: {words}"
     instructions = [text for text in dict.fromkeys(said) if text and text != "None"]
     if instructions:
         side["Instructions"] = " / ".join(instructions)

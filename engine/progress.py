@@ -463,7 +463,7 @@ def _withheld(grid: Grid) -> bool:
     """
     train = grid.rows.kind == PhaseKind.TRAIN.value
     values = grid.rows.values[train]
-    return grid.withheld or bool(values.size) and bool(np.isnan(values).all())
+    return grid.withheld or (bool(values.size) and bool(np.isnan(values).all()))
 
 
 def _take(recording: Recording) -> _Taken | str:

@@ -992,6 +992,8 @@ class Session:
                 return f"{RESUMED[cause]} Going on in a moment."
             if suspender is not None:
                 return suspender.sentence
+        if self._waits_for_go():
+            return "Waits until the person presses the space bar, or you press g."
         d, f = self._decision, self._frame
         if d is not None and f is not None and f.gate and not d.kind.terminal:
             return "Gated: " + ", ".join(GATE_WORDS.get(c, c) for c in f.gate.causes) + "."

@@ -54,6 +54,9 @@ COLUMNS: Mapping[str, str] = {
     "stamp": "LSL time stamp of that sample at its source, in seconds.",
 }
 
+Said = Callable[[Mapping[str, Any]], tuple[str, str, str]]
+"""From an event's data to trial type, value and cause."""
+
 _BLOCKS = {"train": "feedback", "transfer": "transfer", "rest": "rest", "post": "rest"}
 
 
@@ -142,9 +145,21 @@ def _rule(d: Mapping[str, Any], how: str) -> str:
     return f"{d.get('feature', '')} {d.get('direction', '')} {how}"
 
 
+_MOVED = {"threshold_block": "block", "shaped": "shaped"}
+_KEPT = {"threshold_kept": "kept", "threshold_frozen": "frozen", "drift_guard": "drift guard"}
+
+
+def _moved(how: str) -> Said:
+    return lambda d: ("threshold_change", _text(d.get("new")), _rule(d, how))
+
+
+def _kept(how: str) -> Said:
+    return lambda d: ("threshold_kept", _text(d.get("new")), _rule(d, how))
+
+
 def _moments(recording: Recording, places: Places) -> Iterator[Row]:
     """Yield the rows of single events."""
-    make: dict[str, Callable[[Mapping[str, Any]], tuple[str, str, str]]] = {
+    make: dict[str, Said] = {
         "reward": lambda d: ("reward", _text(d.get("value")), str(d.get("feature", ""))),
         "threshold": lambda d: (
             *("threshold_change", _text(d.get("value"))),
@@ -154,18 +169,8 @@ def _moments(recording: Recording, places: Places) -> Iterator[Row]:
             *("threshold_change", _text(d.get("new"))),
             f"{d.get('feature', '')} {d.get('direction', '')} operator",
         ),
-        **{
-            kind: lambda d, how=how: ("threshold_change", _text(d.get("new")), _rule(d, how))
-            for kind, how in (("threshold_block", "block"), ("shaped", "shaped"))
-        },
-        **{
-            kind: lambda d, how=how: ("threshold_kept", _text(d.get("new")), _rule(d, how))
-            for kind, how in (
-                ("threshold_kept", "kept"),
-                ("threshold_frozen", "frozen"),
-                ("drift_guard", "drift guard"),
-            )
-        },
+        **{kind: _moved(how) for kind, how in _MOVED.items()},
+        **{kind: _kept(how) for kind, how in _KEPT.items()},
         "trial": _trial,
         "question": lambda d: ("question", _text(d.get("text")), ""),
         "answer": lambda _: ("answer", "", ""),

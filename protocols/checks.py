@@ -405,12 +405,22 @@ class Check:
                     f"a crossover compares amplitudes in uV; `{name}` is of kind `{feature.kind}`",
                     "a feature of kind `amplitude`",
                 )
+            elif place[1] == "sleep" and not self._is_size(feature.kind):
+                yield at(
+                    place,
+                    f"sleep is seen in sizes; `{name}` (`{feature.kind}`) may be 0 or below",
+                    "a feature of kind `power` or `amplitude`",
+                )
             elif place[1] == "sleep" and not self._learned(name):
                 yield at(
                     place,
                     f"`{name}` is compared with rest, but no baseline learns it",
                     f"add `learn: [{name}]` to a baseline block",
                 )
+
+    def _is_size(self, kind: str) -> bool:
+        known = self.features.get(kind)
+        return known is None or known.scale == "ln"
 
     # ------------------------------------------------------------ session
 

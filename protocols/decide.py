@@ -786,10 +786,14 @@ class Decider:
             if self._crossover is not None:
                 data["crossover"] = self._crossover.summary()
         events.append(Event(frame.t, frame.seq, "phase_end", data))
-        if phase.kind is PhaseKind.TRAIN:
+        through = reason in ("complete", "out of time")  # neither skipped nor stopped
+        if phase.kind is PhaseKind.TRAIN and through:
             self._tell_moves(self._judge.end_block())
             self._shape("block", alone, frame, events)
-        if measured and phase.ask and reason in ("complete", "out of time"):
+        if measured and phase.ask and through:
+            if self._asked is not None:
+                open_one = {"phase": self._asked[0], "text": self._asked[1]}
+                events.append(Event(frame.t, frame.seq, "unanswered", open_one))
             self._asked = (self._index, phase.ask)
             asked = {"phase": self._index, "block": phase.block, "text": phase.ask}
             events.append(Event(frame.t, frame.seq, "question", asked))

@@ -180,6 +180,14 @@ def report(
     ] = None,
     passphrase_file: PassphraseFile = None,
     allocation: Folder = None,
+    unblind: Annotated[
+        bool,
+        typer.Option(
+            "--unblind",
+            help="With --cred-nf, after a study: open the research logs of blinded sessions (asks "
+            "for the passphrase unless --passphrase-file is given).",
+        ),
+    ] = False,
     assignments: Annotated[
         Path | None,
         typer.Option(
@@ -198,14 +206,18 @@ def report(
     The report of a blinded session withholds features, thresholds, rates and rewards. After the
     study, --study opens its research log with the statistician's passphrase; the whole report is
     then written beside it as RECORDING.unblinded.report.html. With --cred-nf the logs are opened
-    when --passphrase-file is given.
+    when --unblind or --passphrase-file is given.
     """
     with mistakes_as(json_):
         if study is None and (passphrase_file is not None or allocation is not None):
             raise InputError("A passphrase belongs to a study.", "Give its file with --study FILE.")
         if cred_nf:
-            opens = study is not None and (passphrase_file is not None or allocation is not None)
-            key = private_key_of(study, passphrase_file, allocation) if opens and study else None
+            opens = unblind or passphrase_file is not None or allocation is not None
+            if opens and study is None:
+                raise InputError("Research logs belong to a study.", "Give it with --study FILE.")
+            key = None
+            if opens and study is not None:
+                key = private_key_of(study, passphrase_file, allocation)
             _checklist(path, study, assignments, out, json_, key)
             return
         if assignments is not None:
