@@ -20,6 +20,7 @@ from engine.iaf import FALLBACK_HZ, POSTERIOR
 from engine.montage import find_site
 from engine.pipeline import Fold, FoldSettings, Prepare, Relearn
 from engine.reference import Montage, choose_montage
+from engine.source import REGIONS, source_weights
 from protocols.baseline import Scale
 from protocols.decide import Decider
 from protocols.facts import ASYMMETRIES
@@ -165,6 +166,7 @@ def assemble(
     eog = _eog(protocol, montage)
     reached += eog  # what is subtracted is in every number
     warnings += _sides(protocol, montage, eog)
+    warnings += _sources(protocol, montage)
     trained = tuple(dict.fromkeys([*(column(s) for s in protocol.sites), *reached]))
     # A site that only a gate looks at is in use as well: without it, nobody would look.
     needed = tuple(dict.fromkeys([*(column(s) for s in sites), *reached]))
@@ -303,6 +305,26 @@ def _sides(protocol: Protocol, montage: Montage, eog: tuple[int, ...]) -> list[s
         return []
     names = " and ".join(montage.site_names[k] for k in eog)
     return [f"`eog: regress` takes part of {names} out of both sides of {compared[0]}"]
+
+
+def _sources(protocol: Protocol, montage: Montage) -> list[str]:
+    """Return how blurred the estimated sources are.
+
+    Raises
+    ------
+    MontageError
+        The reference is none that a source can be estimated from.
+    """
+    regions = {str(f.spatial) for f in protocol.features.values() if f.spatial in REGIONS}
+    if not regions:
+        return []
+    if montage.reference == "laplacian" or montage.reference.startswith("bipolar"):
+        raise MontageError(
+            f"a source cannot be estimated from the reference {montage.reference}",
+            "`reference: [average]`, or the one that was recorded with",
+        )
+    eeg = [s for s, i in zip(montage.site_names, montage.sites, strict=True) if montage.is_eeg[i]]
+    return [source_weights(eeg, region).warning.rstrip(".") for region in sorted(regions)]
 
 
 def _gate_sites(protocol: Protocol) -> list[str]:

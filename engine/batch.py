@@ -212,6 +212,16 @@ def _kept(done: Replayed, name: str, folder: Path, say: Callable[[str], None]) -
     """Write the tables and return the summary."""
     from engine.replay import write_tables
 
+    if done.comparison is not None and done.comparison.withheld:
+        # What would be real, beside the rewards in the recording, could tell the arm.
+        say(f"{name}: a blinded session of {done.protocol.name}.")
+        say(f"  Replay: {done.comparison.sentence}.")
+        return {
+            "source": name,
+            "protocol": done.protocol.name,
+            "blinded": True,
+            "identical_to_recording": done.comparison.identical,
+        }
     write_tables(done, folder)
     summary = done.summary()
     for line in _said(done, name, summary):

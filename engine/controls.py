@@ -324,6 +324,8 @@ def again(protocol: Protocol, stored: Any) -> ControlPlan:
             kind, seed = str(row["kind"]), int(row["seed"])
             sites = tuple(str(s) for s in row["sites"])
             donor = None if row["donor"] is None else _unpacked(row["donor"])
+            if kind not in KINDS or (donor is None) == (kind in WITH_DONORS):
+                raise ValueError(f"{kind!r} is none, or its donor is missing")
             base = _without_control_features(protocol)
             _, rules = _measured(base, kind, sites, seed, k)
             made.append(_Made(kind, seed, sites, donor, rules))

@@ -17,7 +17,7 @@ from engine.features import FEATURES
 from engine.figures import unit_words
 from engine.forms import Filled
 from engine.frames import PhaseKind, StreamSpec
-from engine.grid import mapping, number
+from engine.grid import mapping, number, without_controls
 from engine.happened import named
 from engine.learned import MUSCLE_FLAG
 from engine.measures import Block, Learned
@@ -185,7 +185,8 @@ class Case:
     @property
     def protocol(self) -> Any:
         """The protocol of the sessions; None when it is not known."""
-        return next((s.told.protocol for s in self.sessions if s.told.protocol is not None), None)
+        found = (s.told.protocol for s in self.sessions if s.told.protocol is not None)
+        return next((without_controls(p) for p in found), None)
 
     @cached_property
     def says(self) -> Mapping[str, tuple[str, ...]]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +31,7 @@ FORMAT = 1
 LEAST_S = 10.0  # of clean feedback in every block
 LEAST_TEST_S = 1.0  # in a test session, for other test sessions
 MOST_BYTES = 50_000_000
+_DAMAGE = (zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError, OverflowError)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,11 +194,11 @@ def read_donor(path: Path) -> Donor:
                 hashlib.sha256(data).hexdigest(),
                 bool(stored["test"]),
             )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (*_DAMAGE, OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise FileError(
             f"{path} is no donor file ({error}).", "Make one with: neuroloop donate RECORDING"
         ) from None
-    if not donor.blocks or not donor.grid_hz > 0.0:
+    if not donor.blocks or not 0.0 < donor.grid_hz < math.inf:
         raise FileError(f"{path} holds no feedback.", "Make it again: neuroloop donate RECORDING")
     return donor
 
@@ -204,7 +207,12 @@ def _block(level: Any, reward: Any) -> Series:
     levels: Float = np.asarray(level, dtype=np.float64)
     rewards = np.asarray(reward, dtype=np.bool_)
     known = levels[np.isfinite(levels)]
-    if levels.ndim != 1 or levels.shape != rewards.shape or not len(known):
+    if (
+        levels.ndim != 1
+        or levels.shape != rewards.shape
+        or not len(known)
+        or np.isinf(levels).any()
+    ):
         raise ValueError("a block has no levels")
     if known.min() < 0.0 or known.max() > 1.0:
         raise ValueError("a level lies outside 0 to 1")

@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 WIDTH_IN = 7.6
+FEW = 3  # thresholds in a block that are drawn one by one
 BINS = 1500  # of a session's course: more than a screen has pixels for it
 
 BLUE, ORANGE, GREEN, RED, SKY, GREY = (
@@ -251,6 +252,13 @@ def _threshold_marks(axes: Any, learned: Learned, blocks: Sequence[Block], name:
             continue
         inside = (r.t_s >= block.start_s) & (r.t_s <= block.end_s)
         values = r.thresholds[inside, 0]
+        known = np.unique(values[np.isfinite(values)])
+        if len(known) > FEW:  # it moved along: where it was, from the lowest to the highest
+            axes.fill_between([x - 0.3, x + 0.3], known[0], known[-1], facecolor="none",
+                              edgecolor="black", hatch="---", lw=0.8, zorder=4,
+                              label=label)  # fmt: skip
+            label = None
+            continue
         for value in np.unique(values[np.isfinite(values)]):
             axes.plot([x - 0.3, x + 0.3], [value, value], color="black", lw=1.3, ls=(0, (3, 1.5)),
                       zorder=5, label=label)  # fmt: skip
@@ -282,7 +290,8 @@ def rates_by_block(learned: Learned, title: str, said: str) -> str:
         success = _asked(learned)
         if success is not None:
             axes.axhline(100 * success, color=GREY, lw=1.1, ls=(0, (4, 2)), zorder=3,
-                         label=f"Alone, at rest: {100 * success:.0f} %")  # fmt: skip
+                         label=f"{'Aimed at' if learned.adapts else 'Alone, at rest'}: "
+                         f"{100 * success:.0f} %")  # fmt: skip
         axes.set_ylim(0, 108)
         axes.set_yticks([0, 25, 50, 75, 100])
         axes.set_ylabel("% of clean time")

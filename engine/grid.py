@@ -19,6 +19,7 @@ from engine.gates import GateRule, Gates, GateSettings, MotionRule
 from engine.measures import Resting, Rows, Spread, own_unit
 from engine.recording import Recording
 from protocols.model import GateSetting, Protocol
+from protocols.sham import PREFIX
 
 __all__ = [
     "Grid",
@@ -29,6 +30,7 @@ __all__ = [
     "presented_kind",
     "protocol_of",
     "withheld",
+    "without_controls",
 ]
 
 BEFORE_S = 0.1  # what precedes a blink belongs to the blink
@@ -67,6 +69,16 @@ def presented_kind(header: Mapping[str, Any]) -> str:
     if not 0 <= chosen < len(controls):
         return "unknown"
     return str(mapping(controls[chosen]).get("kind") or "unknown")
+
+
+def without_controls(protocol: Protocol) -> Protocol:
+    """Return a protocol without what only a control condition looks at."""
+    features = {n: f for n, f in protocol.features.items() if not n.startswith(PREFIX)}
+    baseline = tuple(
+        b.model_copy(update={"learn": tuple(n for n in b.learn if not n.startswith(PREFIX))})
+        for b in protocol.baseline
+    )
+    return protocol.model_copy(update={"features": features, "baseline": baseline})
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

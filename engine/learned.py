@@ -508,7 +508,9 @@ class _Reader(Grid):
             return MOVES[near[0].kind], str(near[0].data.get("reason") or "")
         if near:
             success = number(near[0].data.get("success"))
-            return str(near[0].data.get("method") or ""), (
+            method = str(near[0].data.get("method") or "")
+            # One that adapts begins where the baseline puts it.
+            return "start" if method in ("running", "block", "staircase") else method, (
                 "" if success is None else f"met {100 * success:.0f} % of the clean baseline"
             )
         if first and self.protocol is not None and k < len(self.protocol.rules):

@@ -13,7 +13,7 @@ from engine.columns import plain
 from engine.estimatorpage import EstimatorPage
 from engine.figures import unit_words
 from engine.frames import PhaseKind
-from engine.grid import mapping
+from engine.grid import mapping, without_controls
 from engine.happened import clock, named
 from engine.learned import COUNTED, MUSCLE_FLAG, MUSCLE_GATED
 from engine.measures import Block, Course, Learned, Resting
@@ -43,7 +43,6 @@ __all__ = [
     "condition_words",
     "per_minute",
     "weighted",
-    "without_controls",
 ]
 
 NEAR_Z = 0.1  # closer to rest than a tenth of the baseline's spread is "about the same"
@@ -58,6 +57,7 @@ HOW = {
     "operator": "by the operator",
     "percentile": "learned from the baseline",
     "z": "learned from the baseline",
+    "start": "learned from the baseline",
     "fixed": "fixed",
     "block": "from the last block",
     "running": "followed the last minutes",
@@ -91,16 +91,6 @@ def by_cause(blocks: Sequence[Block]) -> list[tuple[str, float]]:
         for cause, s in block.gated_s.items():
             seconds[cause] = seconds.get(cause, 0.0) + s
     return sorted(seconds.items(), key=lambda item: (-item[1], item[0]))
-
-
-def without_controls(protocol: Protocol) -> Protocol:
-    """Return a protocol without what only a control condition looks at."""
-    features = {n: f for n, f in protocol.features.items() if not n.startswith(PREFIX)}
-    baseline = tuple(
-        b.model_copy(update={"learn": tuple(n for n in b.learn if not n.startswith(PREFIX))})
-        for b in protocol.baseline
-    )
-    return protocol.model_copy(update={"features": features, "baseline": baseline})
 
 
 def condition_words(kind: str) -> str:
@@ -262,7 +252,9 @@ class Page:
                 "Rewards presented" if told.sham else "Rewards",
                 str(sum(b.rewards or 0 for b in train)) if train else Unknown(no_training),
                 self._per_minute_words(rate),
-            ),
+            )
+            if self.rewards_something
+            else ("Rewards", "none", "the protocol rewards nothing"),
             self._outcome_tile(course),
         ]
 
@@ -277,14 +269,15 @@ class Page:
         return said
 
     def _outcome_tile(self, course: Course | None) -> tuple[str, Any, str]:
-        runs = [r for r in self.trial_runs if r.difference_uv is not None]
+        train = {b.label for b in self.told.of(PhaseKind.TRAIN)}
+        runs = [r for r in self.trial_runs if r.difference_uv is not None and r.block in train]
         if self.protocol is not None and self.protocol.trial is not None:
             names = [t.name for t in self.protocol.trial.tasks]
             heading = " minus ".join(names) if len(names) == 2 else f"{self.feature} in trials"
             if not runs:
                 return heading, Unknown("no block of trials tells it"), "mean of the trials kept"
             mean = sum(r.difference_uv or 0.0 for r in runs) / len(runs)
-            return heading, f"{signed(mean)} µV", f"mean of {count(len(runs), 'block')}"
+            return heading, f"{signed(mean)} µV", f"mean of {count(len(runs), 'training block')}"
         name = f"{self.feature or 'Feature'} against rest"
         return name, self._moved(course), "training, clean time, median"
 
@@ -344,6 +337,12 @@ class Page:
     def _on_feature(self) -> Iterator[str]:
         told, name = self.told, self.feature
         course, rest = told.train.get(name), told.resting.get(name)
+        if self.protocol is not None and self.protocol.trial is not None:
+            yield (
+                f"Every trial is judged from its own baseline; {name} against rest, below, drifts "
+                "with the electrodes and says nothing about regulation."
+            )
+            return
         if course is None:
             yield "No clean training time was recorded, so nothing is known of the trained feature."
             return
@@ -470,8 +469,20 @@ class Page:
         success = self.protocol.reward.threshold.success
         share = "" if success is None else f" of about {100 * success:.0f} %"
         return (
-            f"The threshold follows the person and holds that rate{share}, whether the person "
+            f"The threshold follows the person and aims at a rate{share}, whether the person "
             "learns or not: the rate tells nothing about learning, the feature against rest does."
+            f"{self._guarded()}"
+        )
+
+    def _guarded(self) -> str:
+        """Return when the drift guard stopped a threshold; empty when it did not."""
+        stops = [s for s in self.told.steps if s.method == "drift_guard"]
+        if not stops:
+            return ""
+        at = listed([f"{clock(s.t_s)} ({s.feature})" for s in stops])
+        return (
+            f" The drift guard stopped it at {at}, because it had followed the person the wrong "
+            "way."
         )
 
     def _on_muscle(self, train: Sequence[Block]) -> Iterator[str]:
@@ -673,9 +684,9 @@ class Page:
     def figure_feature(self) -> Picture | None:
         caption = (
             "Dot: median of clean time. Thick bar: middle half. Thin line: 5th to 95th percentile. "
-            "Grey line and band: resting median and one spread (MAD) to each side. "
-            "Dashes: reward threshold as it stood. Hollow: see the note in the table. B baseline, "
-            "T training, Tr transfer, Post rest afterwards."
+            "Grey line and band: resting median and one spread (MAD) to each side. Dashes: reward "
+            "threshold as it stood; lined box: where it moved. Hollow: see the note in the table. "
+            "B baseline, T training, Tr transfer, Post rest afterwards."
         )
         return self._picture(
             figures.feature_by_block(
@@ -808,6 +819,26 @@ class Page:
                 }
             )
         return rows
+
+    @property
+    def rewards_something(self) -> bool:
+        """Whether there is something to reward; also where the protocol is not known."""
+        protocol = self.protocol
+        return protocol is None or protocol.reward is not None or protocol.trial is not None
+
+    @property
+    def compares(self) -> bool:
+        """Whether rules compare features with thresholds."""
+        return bool(self.told.rules) or self.protocol is None
+
+    @property
+    def no_threshold(self) -> str:
+        """Why there is no history of thresholds."""
+        if self.compares:
+            return "No threshold was ever set."
+        if self.protocol is not None and self.protocol.trial is not None:
+            return "The tasks of the trials have thresholds that never move; see the trials."
+        return "The protocol compares nothing with a threshold; the person sees the level alone."
 
     @property
     def threshold_moved(self) -> bool:

@@ -476,6 +476,11 @@ def _take(recording: Recording) -> _Taken | str:
     if not train:
         return "no training block was recorded"
     if not told.rules:
+        trial = told.protocol is not None and told.protocol.trial is not None
+        if trial:
+            return "its trials are told in its own report; they have no rest to compare with"
+        if told.protocol is not None:
+            return "its protocol rewards nothing, so there is no trained direction"
         return "it does not tell what was trained"
     return _Taker(grid, told).taken()
 

@@ -13,7 +13,7 @@ import importlib.metadata
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from engine.assemble import Assembly, MakeControl, assemble, feature_units
+from engine.blind import parted
 from engine.clock import wall
 from engine.columns import (
     HELD,
@@ -101,6 +102,9 @@ class Replayed:
         With the recorded decisions, when there are any to compare with.
     real : ndarray, shape (n_points, n_columns)
         Decisions without the control condition; empty where there is none.
+    withheld : bool
+        The session is blinded and its research log closed: features, rewards and what follows from
+        them are taken out, because beside what was presented they would tell the arm.
     """
 
     source: Path
@@ -114,6 +118,7 @@ class Replayed:
     notes: tuple[str, ...] = ()
     comparison: Comparison | None = None
     real: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
+    withheld: bool = False
 
     @property
     def feature_columns(self) -> tuple[tuple[str, str], ...]:
@@ -372,7 +377,27 @@ def replay_recording(
         out.notes = (*out.notes, recording.damage)
     if other is None:
         out.comparison = compare(recording, out, opened)
+        if out.comparison.withheld:
+            _withhold(out)
     return out
+
+
+def _withhold(out: Replayed) -> None:
+    """Take out what the recording of a blinded session does not hold either."""
+    out.withheld = True
+    plain_columns = [name in IN_PLAIN for name, _ in out.decision_columns]
+    out.decisions[:, [k for k, yes in enumerate(plain_columns) if not yes]] = np.nan
+    known = {"trusted", *out.protocol.features}
+    fixed = {f"fixed_{name}" for name in known}
+    out.features[
+        :, [k for k, (name, _) in enumerate(out.feature_columns) if name in known | fixed]
+    ] = np.nan
+    seen = (parted(event)[0] for event in out.events if event.kind != "reward")
+    out.events = [replace(e, data=_without_counts(e.data)) for e in seen if e is not None]
+
+
+def _without_counts(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in data.items() if k != "rewards"}
 
 
 IN_PLAIN = frozenset({"seq", "phase", "kind", "gate", "held", "phase_s"})
@@ -400,9 +425,10 @@ def compare(recording: Recording, replayed: Replayed, opened: Opened | None = No
         same[:, [i for i, name in enumerate(names) if name not in plain]] = True
     if blinded and opened is not None:
         m = min(n, len(opened.decisions), len(replayed.real))
-        real, kept = replayed.real[:m], opened.decisions[:m]
-        agree = (real == kept) | (np.isnan(real) & np.isnan(kept))
-        same[:m] &= agree.all(axis=1)[:, None]
+        if m:  # a session that broke off at once has none
+            real, kept = replayed.real[:m], opened.decisions[:m]
+            agree = (real == kept) | (np.isnan(real) & np.isnan(kept))
+            same[:m] &= agree.all(axis=1)[:, None]
     rows = same.all(axis=1)
     whole = len(recorded) - len(replayed.decisions) <= LAST_S * replayed.spec.grid_hz
     reward = names.index("reward")
@@ -588,7 +614,7 @@ def _summary(r: Replayed) -> dict[str, Any]:
     running = begun & ~ended
     train = (kind == PhaseKind.TRAIN.value) & (held == 0)
     clean = train & (gate == 0)
-    rewards = int(d[:, columns["reward"]].sum())
+    rewards = None if r.withheld else int(d[:, columns["reward"]].sum())
     clean_train_s = float(clean.sum()) / grid_hz
     last = PhaseKind(int(kind[-1]))
     return {
@@ -601,8 +627,12 @@ def _summary(r: Replayed) -> dict[str, Any]:
         "training_s": float(train.sum()) / grid_hz,
         "clean_training_s": clean_train_s,
         "rewards": rewards,
-        "rewards_per_clean_min": 60.0 * rewards / clean_train_s if clean_train_s else None,
-        "joint_rate": float(d[clean, columns["joint"]].mean()) if clean.any() else None,
+        "rewards_per_clean_min": None
+        if rewards is None or not clean_train_s
+        else 60.0 * rewards / clean_train_s,
+        "joint_rate": None
+        if r.withheld or not clean.any()
+        else float(d[clean, columns["joint"]].mean()),
         "gated_s": {
             g.name.lower(): float(((gate & int(g)) != 0)[running].sum()) / grid_hz
             for g in Gate

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol as Like
 
@@ -57,7 +57,8 @@ PREFIX = "control_"  # of features that only a control looks at
 APART_HZ = 4.0  # between the trained band and a random one
 LOWEST_HZ, HIGHEST_HZ = 2.0, 40.0
 TRIES = 64  # to find bands that do not overlap each other
-CROSS_S = 2.0  # over which one stretch of a surrogate fades into the next
+STRETCH_S = 20.0  # of the rest that follow each other in a surrogate, on average
+CANDIDATES = 16  # places drawn for the next stretch, of which the nearest is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,12 +320,14 @@ class Other:
 
 
 class Noise(_Quiet):
-    """A surrogate of the person's rest: same spectra and cross-spectra, no information.
+    """A surrogate of the person's rest: its values and rhythms, no information.
 
-    Fourier surrogates of the rules' features and the level's, with the same random phases for all
-    of them (Prichard & Theiler 1994): mean, spread, autocorrelation and, because the features keep
-    their correlations, the reward rate are those of the rest. Stretches as long as the resting
-    measurement fade into each other.
+    Stretches of the rest, drawn anew and anew, follow each other (a stationary bootstrap, Politis &
+    Romano 1994); of several places drawn for the next one, that is taken which lies nearest to
+    where the last one ends. All features keep their common place, so mean, spread, autocorrelation
+    within a stretch, the features' correlations and with them the reward rate are those of the
+    rest. A Fourier surrogate would not do: it spreads the dips behind every artefact over all of
+    the time, and conditions that must hold for half a second hold half as often.
 
     Parameters
     ----------
@@ -346,13 +349,10 @@ class Noise(_Quiet):
         self._make_judge = make_judge
         self._columns, self._scales = dict(columns), dict(scales)
         self._seed = seed
-        self._cross = points(CROSS_S, grid_hz)
+        self._stretch = points(STRETCH_S, grid_hz)
         self._judge: Judge | None = None
-        self._rng = np.random.default_rng(seed)
-        self._rest: Float = np.zeros((0, 0))
         self._names: tuple[str, ...] = ()
-        self._stretch: Float = np.zeros((0, 0))
-        self._at = 0
+        self._rows: Iterator[Float] = iter(())
 
     def learn(self, baselines: Mapping[str, Baseline], series: Mapping[str, Float]) -> None:
         """Keep the rest of every feature that matters, on its scale."""
@@ -366,10 +366,8 @@ class Noise(_Quiet):
         for k, name in enumerate(names):
             if self._scales[name] == "ln":
                 table[:, k] = np.log(table[:, k])
-        self._judge, self._names, self._rest = judge, names, table
-        self._rng = np.random.default_rng(self._seed)
-        self._stretch = surrogate(self._rest, self._rng)
-        self._at = 0
+        self._judge, self._names = judge, names
+        self._rows = surrogate(table, self._stretch, np.random.default_rng(self._seed))
 
     def begin(self, block: int) -> None:  # noqa: ARG002
         """Begin a block."""
@@ -387,35 +385,13 @@ class Noise(_Quiet):
             judge.level(real.gate or 1, real.values, real.trusted)
             return None, False
         values, trusted = list(real.values), list(real.trusted)
-        for name, x in zip(self._names, self._next(), strict=True):
-            values[self._columns[name]] = math.exp(x) if self._scales[name] == "ln" else float(x)
+        for name, x in zip(self._names, next(self._rows).tolist(), strict=True):
+            values[self._columns[name]] = math.exp(x) if self._scales[name] == "ln" else x
             trusted[self._columns[name]] = True
         verdicts, _ = judge.verdicts(values, trusted)
         reward = judge.pay(real.clean and bool(verdicts) and all(verdicts))
         level, _ = judge.level(0, values, trusted)
         return level, reward
-
-    def _next(self) -> Float:
-        n, cross = len(self._stretch), min(self._cross, len(self._stretch) // 4)
-        if self._at >= n:
-            after = surrogate(self._rest, self._rng)
-            # What was faded out at the end of the last one begins the new one.
-            self._stretch, self._at = after, cross
-        row = self._stretch[self._at]
-        if self._at >= n - cross and cross:
-            if self._at == n - cross:
-                self._coming = surrogate(self._rest, self._rng)
-            share = (self._at - (n - cross) + 1) / (cross + 1)
-            a, b = math.cos(0.5 * math.pi * share), math.sin(0.5 * math.pi * share)
-            mean = self._rest.mean(axis=0)
-            # Equal power, so that the spread stays what it is while one fades into the other.
-            row = mean + a * (row - mean) + b * (self._coming[self._at - (n - cross)] - mean)
-            if self._at == n - 1:
-                self._stretch, self._at = self._coming, cross - 1
-        self._at += 1
-        return np.asarray(row)
-
-    _coming: Float = np.zeros((0, 0))
 
     def hold(self) -> None:
         """Forget what was sustained."""
@@ -497,30 +473,27 @@ def series_of_rest(
     return Series(frozen(level), frozen(reward)).clean()
 
 
-def surrogate(table: Float, rng: np.random.Generator) -> Float:
-    """Return a Fourier surrogate of columns that keeps their spectra and cross-spectra.
-
-    ``X'(f) = X(f) exp(j phi(f))`` with one random phase per frequency for all columns (Prichard &
-    Theiler 1994); means stay.
+def surrogate(table: Float, stretch: int, rng: np.random.Generator) -> Iterator[Float]:
+    """Yield rows of a table in stretches, drawn without end; see `Noise`.
 
     Parameters
     ----------
     table : ndarray, shape (n, k)
+    stretch : int
+        How many rows follow each other on average, at most a third of the table.
     rng : Generator
-
-    Returns
-    -------
-    ndarray, shape (n, k)
     """
     n = len(table)
-    mean = table.mean(axis=0)
-    spectrum = np.fft.rfft(table - mean, axis=0)
-    phase = rng.uniform(0.0, 2.0 * np.pi, len(spectrum))
-    phase[0] = 0.0
-    if n % 2 == 0:
-        phase[-1] = 0.0
-    turned = spectrum * np.exp(1j * phase)[:, None]
-    return np.asarray(np.fft.irfft(turned, n, axis=0) + mean)
+    stretch = max(1, min(stretch, n // 3))
+    sd = table.std(axis=0)
+    apart = table / np.where(sd > 0.0, sd, 1.0)
+    at = int(rng.integers(n))
+    while True:
+        for _ in range(int(rng.integers(stretch // 2, stretch + stretch // 2 + 1)) or 1):
+            yield table[at]
+            at = (at + 1) % n
+        drawn = rng.integers(n, size=CANDIDATES)
+        at = int(drawn[np.argmin(((apart[drawn] - apart[at]) ** 2).sum(axis=1))])
 
 
 # ---------------------------------------------------------------- other rules

@@ -58,7 +58,8 @@ def test_every_library_protocol_fits_a_10_20_cap(name: str) -> None:
     assert set(a.delay_s) == set(p.features)
     assert a.level_feature == p.feedback.level.feature
     assert 0.04 < a.level_delay_s < (1.5 if name in SLOW_ANSWERS else 0.45)
-    assert a.warnings == tuple(w for w in a.warnings if w.startswith("reference "))
+    expected = ("reference ", "Point spread") if name == "source_pcc" else ("reference ",)
+    assert all(w.startswith(expected) for w in a.warnings), a.warnings
     points = a.fold.step(Chunk(0, np.arange(500) / 250.0, np.zeros((500, 19))))
     assert len(points) == 100
     assert len(points[0].frame.values) == len(p.features)
@@ -215,3 +216,14 @@ def test_a_large_amplitude_is_gated_as_long_as_the_filters_hold_it() -> None:
     points = given.fold.step(Chunk(0, np.arange(3000) / rate_hz, x))
     last = max(p.frame.seq for p in points if "amplitude" in p.frame.gate.causes)
     assert last < closed[-1]  # the protocol's own word stands
+
+
+def test_a_source_says_how_blurred_it_is_and_refuses_a_local_reference() -> None:
+    p = protocol("source_pcc")
+    a = put_together(spec(*TEN_TWENTY), p)
+    assert any("mm" in w or "cm" in w for w in a.warnings), a.warnings
+    bipolar = p.model_copy(
+        update={"condition": p.condition.model_copy(update={"reference": ("bipolar T7 T8",)})}
+    )
+    with pytest.raises(MontageError, match="source"):
+        put_together(spec(*TEN_TWENTY), bipolar)

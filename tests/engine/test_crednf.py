@@ -596,7 +596,7 @@ def test_commands_say_what_is_wrong(
         (["ask", "before", str(tmp_path / "none.xdf")], "no recording"),
         (["ask", "before", str(path)], "somebody at the keyboard"),
         (["ask", "before", str(path), "--only", "operator"], "asks nothing of operator"),
-        (["report", str(path), "--study", "study.yaml"], "Add --cred-nf"),
+        (["report", str(path), "--study", "study.yaml"], "is not blinded"),
         (["report", str(path), "--cred-nf", "--assignments", "a.tsv"], "belong to a study"),
         (["report", str(tmp_path), "--cred-nf"], "holds no recording"),
     ):

@@ -848,7 +848,8 @@ def test_delays_of_parts_windows_and_of_what_was_not_measured() -> None:
         Filter("alpha_right", False, (8.0, 12.0), "wiener", "session", delay_s=0.1),
         Filter("coh", False, (8.0, 12.0), "fixed", "session", delay_s=0.2, best_lag_s=0.3),
     ]
-    assert delays_s(stated, made, protocol) == pytest.approx(
+    got = delays_s(stated, made, protocol)
+    assert {name: got[name] for name in stated} == pytest.approx(
         {
             "alpha_left": 0.14,  # measured
             "alpha_right": 0.1,  # asked for: too little rest to measure
@@ -857,7 +858,7 @@ def test_delays_of_parts_windows_and_of_what_was_not_measured() -> None:
             "coh": 1.2,  # a fixed filter's own delay, and half of 2 s
         }
     )
-    assert delays_s(stated, [], protocol) == stated
+    assert stated.items() <= delays_s(stated, [], protocol).items()
 
 
 def test_what_the_filters_are_is_on_the_page(page: str, told: Learned) -> None:
