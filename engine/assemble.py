@@ -315,7 +315,8 @@ def _sources(protocol: Protocol, montage: Montage) -> list[str]:
     MontageError
         The reference is none that a source can be estimated from.
     """
-    regions = {str(f.spatial) for f in protocol.features.values() if f.spatial in REGIONS}
+    regions = {f.spatial for f in protocol.features.values() if isinstance(f.spatial, str)}
+    regions &= set(REGIONS)
     if not regions:
         return []
     if montage.reference == "laplacian" or montage.reference.startswith("bipolar"):

@@ -232,10 +232,12 @@ def _kept(done: Replayed, name: str, folder: Path, say: Callable[[str], None]) -
 
 def _said(done: Replayed, name: str, summary: dict[str, Any]) -> Iterator[str]:
     rate = summary["rewards_per_clean_min"]
+    n = summary["rewards"]
+    rewards = "what was rewarded is withheld" if n is None else f"{n} rewards"
     per_minute = f" ({rate:.1f} per clean minute of training)" if rate is not None else ""
     yield (
         f"{name}: {summary['seconds']:.0f} s through {done.protocol.name}, "
-        f"{summary['clean_s']:.0f} s clean, {summary['rewards']} rewards{per_minute}, "
+        f"{summary['clean_s']:.0f} s clean, {rewards}{per_minute}, "
         f"ended as {summary['ended_as']}."
     )
     if summary["ended_as"] == "incomplete":

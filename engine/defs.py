@@ -68,7 +68,7 @@ def beside_sites(protocol: Protocol, spec: StreamSpec) -> tuple[str, ...]:
                 found = laplacian(names[at], names)
                 if not isinstance(found, NotPossible):
                     wanted.update(dict.fromkeys(found.neighbours))
-            elif feature.spatial in REGIONS:
+            elif isinstance(feature.spatial, str) and feature.spatial in REGIONS:
                 wanted.update(dict.fromkeys(names))
             elif feature.spatial == "ssd":
                 pool = _pool(names[at], names, _compared(protocol, name))
@@ -188,7 +188,7 @@ def _spatial(
             row[column(site)] = weight
         given({s: w for s, w in f.spatial.items()}, eeg)
         return "weights", (tuple(row.tolist()),), ()
-    if f.spatial in REGIONS:
+    if isinstance(f.spatial, str) and f.spatial in REGIONS:
         return "weights", source_weights(eeg, f.spatial).over(sites), ()
     if f.spatial == "ssd":
         pool: dict[int, None] = {}

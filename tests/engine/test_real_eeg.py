@@ -155,7 +155,8 @@ def test_every_file_runs_without_a_warning(
     assert len(points) > 0.9 * len(eeg.samples) / eeg.spec.hop
     for p in points:
         assert np.isfinite(p.frame.metrics).all()
-        assert np.isfinite(p.frame.values).all() == (p.frame.gate == Gate.OPEN)
+        # What is made of bursts waits for a baseline; the power itself does not.
+        assert np.isfinite(p.frame.values[0]) == (p.frame.gate == Gate.OPEN)
         assert (p.frame.values[p.frame.trusted] >= 0.0).all()
     flat = "ch5" in sites
     assert any(p.frame.gate & Gate.FLAT for p in points) or not flat
