@@ -39,6 +39,7 @@ def replay_all(
     *,
     known: Registries | None = None,
     private_key: bytes | None = None,
+    age_years: float | None = None,
     say: Callable[[str], None] = lambda _: None,
     progress: Callable[[str, float], None] = lambda _name, _share: None,
 ) -> list[dict[str, Any]]:
@@ -60,6 +61,8 @@ def replay_all(
         What the protocol may name; what is built in when left out.
     private_key : bytes, optional
         Opens the research logs of blinded sessions.
+    age_years : float, optional
+        Of the person, for norms.
     say : callable
         Shows a sentence.
     progress : callable
@@ -86,6 +89,7 @@ def replay_all(
             pictures=known.pictures,
             sounds=known.sounds,
             rewards=known.rewards,
+            age_years=age_years,
         )
     if loaded is not None and short_s is not None:
         expand(loaded.protocol, short_s)  # a mistake is told before anything is read

@@ -246,8 +246,19 @@ def _whole(value: object) -> int:
     return int(value)
 
 
+def _spelt(value: object) -> str:
+    if isinstance(value, str) and value.strip().isdecimal():
+        return f"the text {shown(value)}"
+    return described(value)
+
+
 def _format(value: object, newest: int = FORMAT) -> int:
-    number = _whole(value)
+    if is_flag(value) or not isinstance(value, int):
+        raise mistake(
+            f"the format is a plain whole number, not {_spelt(value)}",
+            f"write `format: {newest}`, without quotes and without a point",
+        )
+    number = int(value)
     if number > newest:
         raise mistake(
             f"this file is written in format {number}; this Neuroloop reads up to format {newest}",

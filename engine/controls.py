@@ -149,7 +149,7 @@ class ControlPlan:
         if made.kind == "noise":
             return Noise(own, columns, scales, made.seed, grid_hz)
         assert made.rules is not None
-        return Other(judge(*made.rules))
+        return Other(judge(*made.rules), grid_hz)
 
     def stored(self) -> dict[str, Any]:
         """Return everything that is needed to make it again, as JSON."""
@@ -174,6 +174,7 @@ def control_plan(
     *,
     seed: int | None = None,
     session: int | None = None,
+    protocol_sha256: str = "",
     test: bool = False,
 ) -> ControlPlan:
     """Return what is needed for one control condition, or for several side by side.
@@ -190,6 +191,8 @@ def control_plan(
         Of everything that is drawn; from the system when left out.
     session : int, optional
         Number of the session, for yoked feedback.
+    protocol_sha256 : str
+        Where given, donors must have trained with this very protocol file.
     test : bool
         It is a test session, which may use the feedback of others.
 
@@ -208,7 +211,9 @@ def control_plan(
         donor = None
         if one.kind in WITH_DONORS:
             assert one.donors is not None
-            donors = donors_in(one.donors, protocol.name, test=test)
+            donors = donors_in(
+                one.donors, protocol.name, protocol_sha256=protocol_sha256, test=test
+            )
             donor = choose(donors, own, session if one.kind == "yoked" else None)
         wider, rules = _measured(wider, one.kind, one.sites, own, k)
         made.append(_Made(one.kind, own, one.sites, donor, rules))

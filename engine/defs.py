@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from engine.coupling import window_s
-from engine.errors import MontageError
+from engine.errors import InputError, MontageError
 from engine.features import (
     BURSTS,
     COUPLED,
@@ -122,6 +122,12 @@ def feature_defs(
         A site is missing, or a spatial filter is not possible there.
     """
     names = list(protocol.features)
+    aged = [n for n, f in protocol.features.items() if f.norms is not None and f.norm is None]
+    if aged:  # without, it would be compared with the person's own rest in silence
+        raise InputError(
+            f"`{aged[0]}` is compared with norms, which depend on the person's age.",
+            "Give it: --age YEARS",
+        )
     fit = fits(protocol)
     spatial = {n: _spatial(n, f, protocol, montage, column) for n, f in protocol.features.items()}
     return tuple(

@@ -19,8 +19,9 @@ __all__ = ["SEED", "run_demo"]
 # The simulated person blinks and clenches the jaw at random, as people do. A shortened baseline
 # has few seconds to spare for that: with most seeds it is repeated now and then, which makes a
 # demo a third longer, and with some a whole short block is gated. This seed was picked among a
-# hundred because the baselines of the first four shipped protocols pass at the first try, whenever the
-# session begins, and every protocol gives rewards. So a demo shows a good day, not an average one.
+# hundred because the baselines of the first four shipped protocols pass at the first try, whenever
+# the session begins, and every one of them gives rewards. So a demo shows a good day, not an
+# average one.
 SEED = 19
 
 ROOM = """format: 1

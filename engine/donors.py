@@ -219,8 +219,12 @@ def _block(level: Any, reward: Any) -> Series:
     return Series(frozen(levels), frozen(rewards))
 
 
-def donors_in(folder: Path, protocol: str, *, test: bool = False) -> tuple[Donor, ...]:
+def donors_in(
+    folder: Path, protocol: str, *, protocol_sha256: str = "", test: bool = False
+) -> tuple[Donor, ...]:
     """Return the donors of a folder that were made with a protocol, in the order of their names.
+
+    Where its SHA-256 is given, with that very file.
 
     Those of test sessions serve test sessions alone.
 
@@ -234,6 +238,13 @@ def donors_in(folder: Path, protocol: str, *, test: bool = False) -> tuple[Donor
     except OSError as error:
         raise FileError(f"{folder} cannot be read: {error}.", "Check the folder.") from error
     made = tuple(d for d in map(read_donor, files) if d.protocol == protocol)
+    other = protocol_sha256 and all(d.protocol_sha256 != protocol_sha256 for d in made)
+    if made and other:
+        raise InputError(
+            f"The donors for {protocol} in {folder} trained with another version of it.",
+            "Give feedback of sessions with the study's own protocol file on.",
+        )
+    made = tuple(d for d in made if protocol_sha256 in ("", d.protocol_sha256))
     found = tuple(d for d in made if test or not d.test)
     if made and not found:
         raise InputError(

@@ -24,12 +24,14 @@ __all__ = [
     "enrol",
     "enrolled",
     "next_token",
+    "repeat_session",
     "session_number",
 ]
 
 ENROLMENT_FILE, SESSIONS_FILE = "enrolment.tsv", "sessions.tsv"
 _ENROLMENT = ("token", "client", "enrolled")
-_SESSIONS = ("token", "session", "begun", "recording")
+_SESSIONS = ("token", "session", "begun", "recording", "note")
+_REPEATED = "repeated"  # of a session that does not count
 
 
 def enrolled(folder: Path) -> dict[str, str]:
@@ -90,15 +92,47 @@ def _enrol(path: Path, token: str, client: str, stamp: str) -> bool:
 
 
 def session_number(folder: Path, token: str) -> int:
-    """Return how many sessions a token has begun; 0 before the first.
+    """Return how many sessions of a token count: begun, and not to be repeated.
 
     Raises
     ------
     FileError
         The table cannot be read.
     """
+    return _counting(_rows(Path(folder) / SESSIONS_FILE, _SESSIONS), token.strip().upper())
+
+
+def _counting(rows: list[tuple[str, ...]], token: str) -> int:
+    return sum(row[0] == token and row[4] != _REPEATED for row in rows)
+
+
+def repeat_session(folder: Path, token: str) -> tuple[int, str]:
+    """Let the last session that a token has begun not count, so that it can be run again.
+
+    Returns
+    -------
+    session : int
+    recording : str
+        Name of the file that stays behind.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    FileError
+        The table cannot be read or written.
+    """
     token = token.strip().upper()
-    return sum(row[0] == token for row in _rows(Path(folder) / SESSIONS_FILE, _SESSIONS))
+    path = Path(folder) / SESSIONS_FILE
+    with _locked(Path(folder)):
+        rows = _rows(path, _SESSIONS)
+        own = [i for i, r in enumerate(rows) if r[0] == token and r[4] != _REPEATED]
+        if not own:
+            raise InputError(f"{token} has begun no session.", "Compare the token.")
+        row = rows[own[-1]]
+        rows[own[-1]] = (*row[:4], _REPEATED)
+        _write(path, _SESSIONS, rows)
+    return int(row[1]), row[3]
 
 
 def begin_session(
@@ -128,8 +162,8 @@ def begin_session(
     name = "".join(c if c.isprintable() else "-" for c in recording)
     with _locked(Path(folder)):
         rows = _rows(path, _SESSIONS)
-        number = 1 + sum(row[0] == token for row in rows)
-        _write(path, _SESSIONS, [*rows, (token, str(number), _stamp(when), name)])
+        number = 1 + _counting(rows, token)
+        _write(path, _SESSIONS, [*rows, (token, str(number), _stamp(when), name, "")])
     return number
 
 

@@ -232,10 +232,11 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
         )
     _check_safety(loaded.protocol, room, options)
     seed = secrets.randbits(32) if options.seed is None else options.seed
-    control = _control(options, room, joined, loaded.protocol, seed)
+    control = _control(options, room, joined, loaded.protocol, loaded.sha256, seed)
     # What a control looks at is learned from the same rest.
     measured = loaded.protocol if control is None else control.protocol
     plan = expand(measured, options.short_s, seed)
+    plan = plan if joined is None else joined.asking(plan)
     headless = options.headless or (not room.person_screen.required and not has_screen())
     if not headless and not has_screen():
         raise InputError(
@@ -335,6 +336,7 @@ def _control(
     room: Room,
     joined: InStudy | None,
     protocol: Science,
+    sha256: str,
     seed: int,
 ) -> ControlPlan | None:
     """Return what is presented; None for the real feedback, openly."""
@@ -345,7 +347,7 @@ def _control(
             )
         if room.use == "clinical" and any(a.control != "real" for a in joined.loaded.study.arms):
             raise _refused_in_clinic()  # in every arm alike
-        return joined.plan(protocol, test=_is_test(options, room))
+        return joined.plan(protocol, sha256, test=_is_test(options, room))
     if options.control is None or options.control.kind == "real":
         return None
     if room.use == "clinical":

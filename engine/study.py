@@ -392,11 +392,18 @@ def load_study(path: str | Path) -> LoadedStudy:
     ------
     YamlError
         With every mistake of the file.
+    InputError
+        It is a protocol.
     FileError
         The file cannot be read.
     """
     path = Path(path)
     source = read(path)
+    if "arms" not in source.root and {"features", "extends", "condition"} & set(source.root):
+        raise InputError(
+            f"{path} is a protocol, not a study.",
+            f"To check it: neuroloop check {path}. A study file names it under `protocol:`.",
+        )
     study = validate(Study, source)
     problems = [source.problem(loc, what, allowed) for loc, what, allowed in _mistakes(study)]
     if problems:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engine.controls import Asked, ControlPlan, control_plan
-from engine.enrol import begin_session, enrol, session_number
+from engine.enrol import begin_session, enrol, enrolled, next_token, session_number
 from engine.errors import InputError
 from engine.folder import check_client
+from engine.frames import Phase, PhaseKind
 from engine.seal import KEY_FILE, SEALED_FILE, Allocation, Assigned
+from engine.shaping import shapes_sessions
 from engine.study import LoadedStudy, load_study
 from protocols.model import Protocol
 
-__all__ = ["InStudy", "join"]
+__all__ = ["STRATEGY", "InStudy", "join"]
+
+STRATEGY = "What did you do to change the feedback?"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -64,7 +69,7 @@ class InStudy:
                 "allocation.",
             )
 
-    def plan(self, protocol: Protocol, *, test: bool = False) -> ControlPlan:
+    def plan(self, protocol: Protocol, sha256: str, *, test: bool = False) -> ControlPlan:
         """Return what is presented; all arms of the study are prepared, whichever it is.
 
         Raises
@@ -73,6 +78,12 @@ class InStudy:
             An arm cannot be made, also when it is another one.
         """
         study = self.loaded.study
+        if self.blinded and shapes_sessions(protocol):
+            raise InputError(
+                f"{protocol.name} shapes the difficulty from session to session; the file that "
+                "keeps it would tell how the real feature does.",
+                "`shape: {every: block}`, or a study without blinding.",
+            )
         here = [a for a in study.arms if a.here]
         asked = [Asked(a.control, self.loaded.donors(a), tuple(a.sites)) for a in here]
         arm = self.assigned.arm(study)
@@ -87,7 +98,17 @@ class InStudy:
             here.index(arm),
             seed=self.assigned.seed(),
             session=self.session,
+            protocol_sha256=sha256,
             test=test,
+        )
+
+    def asking(self, plan: Sequence[Phase]) -> tuple[Phase, ...]:
+        """Return a plan whose blocks are followed by the question for the strategy, as declared."""
+        when = self.loaded.study.questions.strategy
+        blocks = [p.index for p in plan if p.kind in (PhaseKind.TRAIN, PhaseKind.TRANSFER)]
+        asked = set(blocks if when == "every block" else blocks[-1:] if when else ())
+        return tuple(
+            replace(p, ask=STRATEGY) if p.index in asked and not p.ask else p for p in plan
         )
 
     def begin(self, client: str, recording: Path) -> None:
@@ -146,10 +167,17 @@ def join(
             f"{token} is no token of the study {loaded.study.name}.",
             "Use a token of tokens.tsv, in its order.",
         )
+    if token not in enrolled(folder):
+        wanted = next_token(folder, sealed.tokens, sealed.tokens[token])
+        if wanted != token:
+            raise InputError(
+                f"{token} is not the next token of its stratum ({sealed.tokens[token]}).",
+                f"Use {wanted}: tokens are given in their order, so that nobody can choose.",
+            )
     number = session_number(folder, token) + 1
     if number > loaded.study.sessions:
         raise InputError(
             f"{token} has begun all {loaded.study.sessions} sessions of the study.",
-            "Change `sessions` in a new version of the study, if more are planned.",
+            "A session that did not come about can be repeated: neuroloop study repeat",
         )
     return InStudy(loaded, sealed, token, number, folder, sealed.source_for(token, number))

@@ -9,10 +9,19 @@ from typing import Any
 from engine.config import Map, Source
 from engine.errors import Problem
 from engine.features import BURSTS, COUPLED, REFERRED
-from protocols.facts import FILL_S, fill_s, floor_s
+from protocols.facts import FILL_S, electrode, fill_s, floor_s
 from protocols.featurechecks import FeatureCheck, Kind, known_names, meant, option_problems
 from protocols.hints import IAF_CLEAN_S
-from protocols.model import NEEDS_CLEAN_S, BaselineBlock, Edge, Protocol, Rule, Threshold
+from protocols.model import (
+    NEEDS_CLEAN_S,
+    BaselineBlock,
+    Edge,
+    Protocol,
+    Rule,
+    Threshold,
+    fills_nothing,
+)
+from protocols.reach import RESERVED, against, never_together, too_long
 from protocols.rewards import RewardKind
 from protocols.rules import FROM_BASELINE
 from protocols.steps import flat_session
@@ -39,6 +48,7 @@ class Check:
         """Yield every problem."""
         yield from FeatureCheck(self.protocol, self.source, self.features).problems()
         yield from self._sites()
+        yield from self._reserved()
         yield from self._baseline()
         yield from self._reward()
         for i, rule in enumerate(self.protocol.inhibit):
@@ -48,6 +58,26 @@ class Check:
         yield from self._feedback()
         yield from self._never_known()
         yield from self._session()
+        yield from self._reach()
+
+    def _reserved(self) -> Iterator[Problem]:
+        for name in self.protocol.features:
+            if name.startswith(RESERVED):
+                yield self.source.problem(
+                    ("features", name),
+                    f"names that begin with `{RESERVED}` are kept for control conditions",
+                    f"another name, as `{name.removeprefix(RESERVED) or 'alpha'}`",
+                    key=True,
+                )
+
+    def _reach(self) -> Iterator[Problem]:
+        """Yield what could never be rewarded, and a level that runs against its reward."""
+        for place, what, allowed in (
+            *against(self.protocol),
+            *never_together(self.protocol, self._first_reward()),
+            *too_long(self.protocol),
+        ):
+            yield self.source.problem(place, what, allowed)
 
     def _sites(self) -> Iterator[Problem]:
         protocol, at = self.protocol, self.source.problem
@@ -69,6 +99,14 @@ class Check:
             for site in sites:
                 if site.casefold() not in needed:
                     yield at(loc, f"site {site} is used but not needed by the protocol", allowed)
+        for i, reference in enumerate(protocol.condition.reference):
+            pair = reference.split()[1:] if reference.startswith("bipolar ") else []
+            if len(pair) == 2 and electrode(pair[0]) == electrode(pair[1]):
+                yield at(
+                    ("condition", "reference", i),
+                    f"`{reference}` is {pair[0]} against itself, which is always 0",
+                    "two different sites",
+                )
 
     # ------------------------------------------------------------ baseline, rules
 
@@ -201,6 +239,14 @@ class Check:
                     "a `reward:`, or no `inhibit:`",
                 )
             return
+        if self.protocol.preset is not None and fills_nothing(self.source.root):
+            yield at(
+                ("preset",),
+                f"`{self.protocol.preset}` changes nothing here: every rule says itself how its "
+                "threshold comes about",
+                "`above: {success: 65 %}` alone, or no `preset`",
+                key=True,
+            )
         yield from self._rule(reward, self._first_reward())
         for i, rule in enumerate(reward.also):
             yield from self._rule(rule, ("reward", "all", i + 1))

@@ -49,7 +49,7 @@ from protocols.judge import Judge
 from protocols.model import Protocol, Rule
 from protocols.rewards import REWARDS, RewardKind
 from protocols.sham import Control, Real
-from protocols.tally import Tally, Watched
+from protocols.tally import BEFORE_S, Tally, Watched
 from protocols.threshold import needs_baseline
 from protocols.trials import Trials
 from protocols.watches import CrossoverWatch, SleepGuard
@@ -57,7 +57,6 @@ from protocols.watches import CrossoverWatch, SleepGuard
 __all__ = ["Decided", "Decider"]
 
 _EXTENSION = 1.2  # a training block waits at most this long for its clean time
-_BEFORE_S = 0.1  # what precedes a blink belongs to the blink
 _INVALID_SHARE = 0.5
 _REPEATS = 2
 _READ_AGAIN = 0.5  # of the clean time asked for; filters and windows fill in the rest
@@ -337,6 +336,7 @@ class Decider:
         self._now = (frame, events)
         if missing > 0:  # nobody knows what happened in between
             self._judge.skip(missing)
+            self._break_watches()
             self._tally.flush()
             if self._trials is not None:
                 self._trials.skip()
@@ -367,6 +367,8 @@ class Decider:
             complete = False  # every feature of a rule is known here
             if gate == 0:
                 verdicts, complete = self._judge.verdicts(values, trusted)
+            else:
+                self._judge.gated()
             training = kind is PhaseKind.TRAIN
             if self._trials is not None:
                 level, why, joint, reward, say = self._try(values, trusted, gate, frame, events)
@@ -600,7 +602,7 @@ class Decider:
                 known_again = {n: self._again(n, values, least_s) for n in rest.learn}
                 found = {n: describe(n, x, self._scales[n]) for n, x in known_again.items()}
                 self._baselines = {**self._baselines, **found}
-                self._series = {**self._series, **known_again}
+                self._series = {**self._series, **self._together(rest.learn, values)}
                 data: dict[str, Any] = {
                     "name": rest.name,
                     "features": {
@@ -632,13 +634,27 @@ class Decider:
             )
         return own
 
+    def _together(self, learn: Sequence[str], values: Float) -> dict[str, Float]:
+        """Return the values that rules and level look at where all of them are known.
+
+        Row by row of the same moment, so that what is made of them keeps their correlations.
+        """
+        names = [n for n in learn if n in self._judge.names]
+        table = values[:, [self._columns[n] for n in names]]
+        good = np.isfinite(table).all(axis=1)
+        for k, name in enumerate(names):
+            if self._scales[name] == "ln":
+                good &= table[:, k] > 0.0
+        return {name: table[good, k] for k, name in enumerate(names)}
+
     def _in_seconds(self, verdict: Verdict) -> str:
         """Return why a baseline was refused; what is missing is said in seconds."""
         if verdict.clean >= verdict.needed:
             return verdict.reason
         clean_s, needed_s = verdict.clean / self._grid_hz, verdict.needed / self._grid_hz
+        # One decimal: "23 s, 23 s are needed" would say nothing.
         main = ", ".join(list(verdict.causes)[:2])
-        told = f"Only {clean_s:.0f} s of the baseline were clean, {needed_s:.0f} s are needed."
+        told = f"Only {clean_s:.1f} s of the baseline were clean, {needed_s:.1f} s are needed."
         return f"{told} Mostly: {main}." if main else told
 
     def _refuse_baseline(
@@ -672,7 +688,7 @@ class Decider:
     # ------------------------------------------------------------ phases
 
     def _new_tally(self) -> Tally:
-        return Tally(len(self._watched), points(_BEFORE_S, self._grid_hz), self._counted)
+        return Tally(len(self._watched), points(BEFORE_S, self._grid_hz), self._counted)
 
     def _counted(self, passed: tuple[bool | None, ...], x: Sequence[float]) -> None:
         """Let thresholds move by one point of a training block that is clean for good."""
@@ -825,6 +841,8 @@ class Decider:
             return
         before, old = self._judge.shift, self._judge.thresholds[0]
         self._judge.shaped(before + step, self._baselines)
+        if self._control is not None:
+            self._control.shaped(before + step, self._baselines)
         if self._judge.shift == before:  # there is no room left
             return
         data = {
@@ -942,6 +960,7 @@ class Decider:
         if on:
             self._held = tuple(sorted((*self._held, cause)))
             self._judge.hold()
+            self._break_watches()
             self._tally.flush()
             if self._trials is not None:
                 self._trials.skip()
@@ -971,6 +990,9 @@ class Decider:
 
     def _set_threshold(self, item: Command, frame: FeatureFrame, events: list[Event]) -> None:
         """Replace a rule's threshold; `target` is its feature, or `feature direction`."""
+        if self._control is not None:
+            self._refuse(item, "what is presented does not follow the thresholds", frame, events)
+            return
         matches = [
             i
             for i, rule in enumerate(self._rules)
@@ -998,6 +1020,13 @@ class Decider:
         events.append(Event(frame.t, frame.seq, "threshold_change", data))
 
     # ------------------------------------------------------------ advice
+
+    def _break_watches(self) -> None:
+        """Samples are missing, or the session is held: what must last goes on from nothing."""
+        if self._sleep is not None:
+            self._sleep.restart()
+        if self._crossover is not None:
+            self._crossover.interrupt()
 
     def _advise(
         self,

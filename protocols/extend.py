@@ -19,7 +19,7 @@ from protocols.migrate import migrated
 from protocols.model import Protocol
 from protocols.rules import WAYS
 
-__all__ = ["changes", "extended"]
+__all__ = ["changes", "extended", "inherited"]
 
 MAX_PARENTS = 5
 # Ways to say one thing: who gives one of them leaves out the others.
@@ -73,12 +73,18 @@ def extended(source: Source, path: Path, find: Find) -> tuple[Source, tuple[Sour
     if not parents:
         _check_spelling(source)
         return source, ()
-    root = parents[-1].root
-    for child in (*reversed(parents[:-1]), chain[0][0]):
-        own = Map({k: v for k, v in child.root.items() if k != "extends"})
-        root = _merged(root, child.root.reshaped(own))
+    root = inherited((chain[0][0], *parents))
     problems = [p for s in parents for p in s.problems]
     return replace(source, root=root, problems=(*source.problems, *problems)), parents
+
+
+def inherited(sources: tuple[Source, ...]) -> Map:
+    """Return what files say together that extend each other, the nearest first."""
+    root = sources[-1].root
+    for child in reversed(sources[:-1]):
+        own = Map({k: v for k, v in child.root.items() if k != "extends"})
+        root = _merged(root, child.root.reshaped(own))
+    return root
 
 
 def _check_spelling(source: Source) -> None:

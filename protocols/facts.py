@@ -20,7 +20,6 @@ __all__ = [
     "fits",
     "floor_s",
     "is_wide",
-    "needs_age",
     "side",
     "trained_eyes",
     "unused",
@@ -122,11 +121,6 @@ def unused(protocol: Protocol) -> tuple[str, ...]:
     """Return features that nothing looks at and no other feature is made of."""
     seen = {*used(protocol), *(part for f in protocol.features.values() for part in f.of)}
     return tuple(n for n in protocol.features if n not in seen)
-
-
-def needs_age(protocol: Protocol) -> bool:
-    """Return whether a feature is compared with norms, which depend on the person's age."""
-    return any(f.norms is not None for f in protocol.features.values())
 
 
 def fill_s(protocol: Protocol, name: str, above: tuple[str, ...] = ()) -> float:

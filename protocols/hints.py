@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from engine.montage import clean_label, is_site, kind_of
 from engine.units import NOMINAL_IAF_HZ
 from protocols.facts import FRONTAL, fits, trained_eyes, unused, widest_band
-from protocols.model import Protocol
+from protocols.model import Protocol, Safety
 
-__all__ = ["IAF_CLEAN_S", "hints"]
+__all__ = ["IAF_CLEAN_S", "hints", "loosened"]
 
 GOOD_RATE_HZ = 250.0
+MAINS_HZ = (50.0, 60.0)
+NOTCH_HZ = 1.0  # to either side of the mains, cut by the notch
 MUSCLE_FROM_HZ = 20.0  # scalp muscle reaches down to here
+FOLLOWS = {
+    "running": "follows the person (constant difficulty)",
+    "block": "follows the person from block to block",
+    "staircase": "follows the person second by second",
+}
 IAF_CLEAN_S = 22.6  # ten windows of `engine.iaf` without a break
 
 
@@ -90,36 +98,110 @@ def hints(protocol: Protocol) -> Iterator[str]:
             "There are several training blocks but no `transfer`, so nobody learns whether it "
             "works without feedback."
         )
+    yield from _on_signal(protocol)
+    if protocol.evidence.grade == "X" and "clinical" in protocol.safety.rooms:
+        yield (
+            "This protocol is experimental (grade X) and may run in clinical rooms; `safety: "
+            "{rooms: [research, test]}` keeps it out of them."
+        )
     for name in unused(protocol):
         yield f"`{name}` is measured and recorded, but no rule and no level uses it."
+
+
+def loosened(safety: Safety, extended: Safety) -> Iterator[str]:
+    """Yield in what a protocol is less careful than the one it extends."""
+    more = [room for room in safety.rooms if room not in extended.rooms]
+    if more:
+        yield (
+            f"It may run in {' and '.join(more)} rooms, which the protocol it extends stays out of."
+        )
+    if extended.clinician == "present" and safety.clinician != "present":
+        yield "It runs without a clinician, whom the protocol it extends asks for."
+    missing = [who for who in extended.exclude if who not in safety.exclude]
+    if missing:
+        yield (
+            f"It does not exclude {', '.join(missing)}, as the protocol it extends does; `exclude` "
+            "replaces the whole list."
+        )
+
+
+def _on_signal(protocol: Protocol) -> Iterator[str]:
+    """Yield what the mains notch takes of a band, and names that are no sites."""
+    for name, feature in protocol.features.items():
+        band = widest_band(feature)
+        if protocol.condition.mains != "notch" or band is None:
+            continue
+        cut = [f"{m:g}" for m in MAINS_HZ if band[0] < m + NOTCH_HZ and band[1] > m - NOTCH_HZ]
+        if cut:
+            yield (
+                f"The band of `{name}` holds {' and '.join(cut)} Hz: in a room with mains of "
+                f"{' or '.join(cut)} Hz the notch cuts into it. The room says which it is."
+            )
+    pairs = [r.split()[1:] for r in protocol.condition.reference if r.startswith("bipolar ")]
+    named = [*protocol.needs.channels, *protocol.sites, *(s for pair in pairs for s in pair)]
+    for site in dict.fromkeys(named):
+        label = clean_label(site)
+        if not is_site(label) and kind_of(label) == "misc":
+            yield (
+                f"`{site}` is no site of the 10-05 system; only an amplifier that has a channel "
+                "of that name fits."
+            )
 
 
 def _on_thresholds(protocol: Protocol) -> Iterator[str]:
     """Yield what is known to mislead about thresholds that move (science: 3.4)."""
     for rule in protocol.rules:
-        if rule.threshold.method == "running" and rule.threshold.freeze_after_s is None:
+        threshold = rule.threshold
+        if threshold.adapts and threshold.freeze_after_s is None:
             yield (
-                f"The threshold of `{rule.feature}` follows the person (constant difficulty): the "
-                "reward rate stays the same whether the person gets better or worse. Look at the "
-                "feature against rest, not at the rate; the drift guard stops the threshold when "
-                f"it has moved {rule.threshold.drift_guard:.0%} the wrong way."
+                f"The threshold of `{rule.feature}` {FOLLOWS[threshold.method]}: a steady reward "
+                "rate is not learning, for it stays the same whether the person gets better or "
+                "worse. Look at the feature against rest, not at the rate; the drift guard stops "
+                f"the threshold when it has moved {threshold.drift_guard:.0%} the wrong way."
             )
     for rule in protocol.inhibit:
-        if rule.threshold.adapts and rule.threshold.freeze_after_s is None:
+        threshold = rule.threshold
+        if threshold.adapts and threshold.freeze_after_s is None:
+            frozen = ", or `freeze_after`," if threshold.method == "running" else ""
             yield (
                 f"The threshold of the inhibit `{rule.feature}` follows the person: a burst raises "
-                "its own limit. A threshold from the baseline, or `freeze_after`, does not."
+                f"its own limit. A threshold from the baseline{frozen} does not."
             )
-    reward = protocol.reward
-    if reward is not None and reward.threshold.method == "block":
+    yield from _between_blocks(protocol)
+    if any(rule.threshold.method == "block" for rule in protocol.rules):
         short = [s for s in protocol.session if s.kind == "train" and s.lasts_s < 60.0]
         if short:
             yield (
                 "A threshold set from a block takes at least 60 s of clean time; in shorter "
                 "blocks it stays as it was."
             )
+    if protocol.preset is not None:
+        given = [r.feature for r in protocol.rules if r.threshold.method != "running"]
+        if given:
+            yield (
+                f"`preset: {protocol.preset}` leaves {' and '.join(f'`{n}`' for n in given)} as "
+                "written: a threshold that says itself how it comes about is kept."
+            )
     if any(f.norms is not None for f in protocol.features.values()):
         yield (
             "Norms are compared with: they hold for the age, sites, reference and amplifier they "
             "were made with. The person's age is given with --age."
+        )
+
+
+def _between_blocks(protocol: Protocol) -> Iterator[str]:
+    """Yield what would move between blocks of training where there is one block only."""
+    if sum(s.kind == "train" for s in protocol.session) != 1:
+        return
+    for rule in protocol.rules:
+        if rule.threshold.method == "block":
+            yield (
+                f"The threshold of `{rule.feature}` is set anew between training blocks, but there "
+                "is one only: it stays where the baseline put it."
+            )
+    reward = protocol.reward
+    if reward is not None and reward.shaping is not None and reward.shaping.every == "block":
+        yield (
+            "`shape: {every: block}` changes the difficulty between training blocks, but there is "
+            "one only: it never changes."
         )

@@ -167,6 +167,10 @@ class Judge:
                 out.append(held)
         return tuple(out), complete
 
+    def gated(self) -> None:
+        """Pass over a gated point: what held before it is not known to hold behind it."""
+        self._was = [False] * len(self.rules)
+
     @property
     def fault(self) -> str:
         """Why a reward rule from elsewhere gives nothing any more; empty while it works."""

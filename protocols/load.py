@@ -11,10 +11,10 @@ from pathlib import Path
 from engine.config import Map, Source, parse, read, validate
 from engine.errors import InputError, Problem, YamlError
 from protocols.checks import Check, Kind, meant
-from protocols.extend import extended
-from protocols.hints import hints
+from protocols.extend import extended, inherited
+from protocols.hints import hints, loosened
 from protocols.migrate import migrated
-from protocols.model import Protocol
+from protocols.model import Protocol, Safety
 from protocols.norms import with_norms
 from protocols.rewards import REWARDS, RewardKind
 
@@ -99,6 +99,7 @@ def load(
     """
     source, path = _source(path_or_name)
     own = source
+    _other_kind(source)
     written = own.root.get("format")
     source, parents = extended(source, path, _source)
     source = migrated(source)
@@ -123,11 +124,36 @@ def load(
         path,
         sha256,
         text,
-        tuple(hints(protocol)),
+        (*hints(protocol), *_loosened(protocol, parents)),
         source.root,
         parents,
         int(written) if isinstance(written, int) else Protocol.newest_format,
     )
+
+
+def _loosened(protocol: Protocol, parents: tuple[Source, ...]) -> Iterator[str]:
+    """Yield in what a file is less careful than what it extends."""
+    if not parents:
+        return
+    said = inherited(parents).get("safety")
+    before = Safety.model_validate(said, by_alias=True) if isinstance(said, Map) else Safety()
+    yield from loosened(protocol.safety, before)
+
+
+def _other_kind(source: Source) -> None:
+    """Say that a file is a study or a room, where it is one."""
+    keys = set(source.root)
+    if keys & {"features", "extends", "feedback", "condition"}:
+        return
+    for what, own, command in (
+        ("a study", {"arms", "blinding"}, "study check"),
+        ("a room", {"stream", "use", "mains"}, "room check"),
+    ):
+        if len(keys & own) >= 2:  # noqa: PLR2004 - one alone may be a slip
+            raise InputError(
+                f"{source.file} is {what}, not a protocol.",
+                f"To check it: neuroloop {command} {source.file}",
+            )
 
 
 def _unsaid(own: Source) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from engine.config import Integer, Map, Marked, Seq, Source, parse
+from engine.config import Integer, Map, Marked, Place, Seq, Source, parse
 from engine.errors import InputError, Problem, YamlError
 from engine.units import is_flag
 from protocols.model import FORMAT
@@ -25,6 +25,7 @@ __all__ = ["LATER", "migrated", "upgraded"]
 LATER = ("extends", "indication", "safety", "preset", "trial", "watch")
 """Top-level keys that format 1 did not have."""
 LATER_REWARD = ("all", "hysteresis", "shape", "rule", "with")
+LATER_THRESHOLD = ("running", "block", "staircase")
 LATER_STEPS = ("post", "trials", "shuffle", "self_paced", "ask")
 
 
@@ -51,7 +52,7 @@ def migrated(source: Source) -> Source:
 def _from_1(root: Map, source: Source) -> Map:
     for late in _late(root):
         place = late.key or late.at
-        said = f"`{late.name}` is not in format 1"
+        said = f"`{_told(late)}` is not in format 1"
         raise YamlError(
             (Problem(source.file, place.line, place.column, said, f"`format: {FORMAT}`"),)
         )
@@ -64,9 +65,17 @@ def _from_1(root: Map, source: Source) -> Map:
 def _late(root: Map) -> Iterator[Marked]:
     """Yield what format 1 had not, of the keys that would change what a session is."""
     yield from (root[k] for k in LATER if k in root)
-    reward = root.get("reward")
+    reward, inhibit = root.get("reward"), root.get("inhibit")
     if isinstance(reward, Map):
         yield from (reward[k] for k in LATER_REWARD if k in reward)
+        yield from _late_threshold(reward)
+    for rule in inhibit if isinstance(inhibit, Seq) else ():
+        if isinstance(rule, Map):
+            yield from _late_threshold(rule)
+    feedback = root.get("feedback")
+    level = feedback.get("level") if isinstance(feedback, Map) else None
+    if isinstance(level, Map) and "range" in level:
+        yield level["range"]
     open_steps = [root.get("session")]
     while open_steps:
         steps = open_steps.pop()
@@ -74,6 +83,19 @@ def _late(root: Map) -> Iterator[Marked]:
             if isinstance(step, Map):
                 yield from (step[k] for k in LATER_STEPS if k in step)
                 open_steps.append(step.get("blocks"))
+
+
+def _late_threshold(rule: Map) -> Iterator[Marked]:
+    for way in ("above", "below"):
+        threshold = rule.get(way)
+        if isinstance(threshold, Map):
+            yield from (threshold[k] for k in LATER_THRESHOLD if k in threshold)
+            if threshold.get("baseline") == "z":
+                yield threshold["baseline"]
+
+
+def _told(late: Marked) -> str:
+    return f"{late.name}: {late}" if late.name in ("baseline", "range") else late.name
 
 
 def _posted(steps: Seq) -> Seq:
@@ -111,24 +133,58 @@ def _placed(made: M, like: Marked) -> M:
 _STEPS: tuple[Callable[[Map, Source], Map], ...] = (_from_1,)
 
 
-def upgraded(text: str) -> str:
-    """Return the text of a protocol file in the newest format, comments kept.
+def upgraded(text: str, file: str = "the file") -> str:
+    """Return the text of a protocol file in the newest format.
+
+    Only the words that change are changed; where a repetition must be taken apart, the file is
+    written anew with its comments.
+
+    Parameters
+    ----------
+    text : str
+    file : str
+        Its name, for messages.
 
     Raises
     ------
     InputError
         It is in the newest format already, or in none that is known.
+    YamlError
+        It cannot be read, or uses what its own format does not have.
     """
-    from ruamel.yaml import YAML
-
-    source = parse(text.encode("utf-8", "replace"), "the file")
+    source = parse(text.encode("utf-8", "replace"), file)
     if source.problems:
         raise YamlError(source.problems)
     given = source.root.get("format")
     if given == FORMAT:
         raise InputError(f"The file is written in format {FORMAT} already.", "Nothing to do.")
-    if given != 1 or is_flag(given):
+    if not isinstance(given, int) or given != 1 or is_flag(given):
         raise InputError(f"There is no format {given}.", "Give a protocol file of format 1.")
+    wanted = migrated(source).root
+    changed = _words_changed(text, source)
+    if parse(changed.encode("utf-8", "replace"), file).root == wanted:
+        return changed
+    return _written_anew(text)
+
+
+def _words_changed(text: str, source: Source) -> str:
+    """Return the text with another number of its format, and a last `rest` called `post`."""
+    changes: list[tuple[Place, str, str]] = [(source.root["format"].at, "1", str(FORMAT))]
+    steps = source.root.get("session")
+    last = steps[-1] if isinstance(steps, Seq) and steps else None
+    if isinstance(last, Map) and "rest" in last:
+        changes.append((last["rest"].key, "rest", "post"))
+    lines = text.splitlines(keepends=True)
+    for place, old, new in changes:
+        line, at = lines[place.line - 1], place.column - 1
+        if line.startswith(old, at):  # not in quotes
+            lines[place.line - 1] = f"{line[:at]}{new}{line[at + len(old) :]}"
+    return "".join(lines)
+
+
+def _written_anew(text: str) -> str:
+    from ruamel.yaml import YAML
+
     yaml = YAML(typ="rt")
     yaml.preserve_quotes = True
     yaml.width = 4096

@@ -71,6 +71,7 @@ __all__ = [
     "Threshold",
     "Trial",
     "Watch",
+    "fills_nothing",
 ]
 
 FORMAT = 2  # of protocol files; see protocols/migrate.py
@@ -92,6 +93,8 @@ PlainBand = Annotated[tuple[float, float], *plain_band]
 _BIPOLAR = re.compile(r"bipolar (\S+) (\S+)")
 SPATIAL = ("laplacian", "ssd", "pcc")
 USES = ("iaf",)
+MAY_BE_NONE = ("preset", "reward", "inhibit", "trial", "watch")
+"""Top-level keys for which `none` says the same as leaving them out."""
 REFERENCES = ("as recorded", "average", "mastoids", "ears", "laplacian")
 
 
@@ -126,12 +129,20 @@ def _rooms(value: tuple[str, ...]) -> tuple[str, ...]:
     return _some(value)
 
 
+def _none(value: Any) -> Any:
+    return () if isinstance(value, str) and value == "none" else value
+
+
+NoneOrNames = Annotated[Names, BeforeValidator(_none)]
+"""A list that may be empty; `none` says so as well."""
+
+
 class Evidence(Strict):
     """How strong or weak the record is; shown to the user."""
 
     grade: Literal["A", "B", "B-", "C+", "C", "X"]
     summary: Text
-    refs: Names = ()
+    refs: NoneOrNames = ()
 
 
 class Needs(Strict):
@@ -336,7 +347,7 @@ class Safety(Strict):
 
     clinician: Literal["present", "not needed"] = "not needed"
     rooms: Annotated[Names, AfterValidator(_rooms)] = ("clinical", "research", "test")
-    exclude: Names = ()
+    exclude: NoneOrNames = ()
 
 
 class Sleep(Strict):
@@ -372,10 +383,10 @@ class Protocol(Strict):
     format: Annotated[int, *format_up_to(FORMAT)]
     name: Name
     title: Text
-    indication: Names = ()
+    indication: NoneOrNames = ()
     evidence: Evidence
     summary: Text
-    cautions: Names = ()
+    cautions: NoneOrNames = ()
     safety: Safety = Safety()
     needs: Needs
     condition: Condition
@@ -394,8 +405,13 @@ class Protocol(Strict):
 
     @classmethod
     def shape(cls, data: Any) -> Any:
-        """Write out what a preset stands for."""
-        if not isinstance(data, Map) or not _has_preset(data):
+        """Leave out what is `none`, and write out what a preset stands for."""
+        if not isinstance(data, Map):
+            return data
+        absent = [k for k in MAY_BE_NONE if isinstance(data.get(k), Word) and data[k] == "none"]
+        if absent:
+            data = data.reshaped({k: v for k, v in data.items() if k not in absent})
+        if not _has_preset(data):
             return data
         return data.reshaped({**data, **_preset(data)})
 
@@ -425,6 +441,21 @@ class Protocol(Strict):
         for feature in self.features.values():
             seen.update(dict.fromkeys(feature.at))
         return tuple(seen)
+
+
+def fills_nothing(root: Map) -> bool:
+    """Return whether no rule, as written, leaves it to a preset how its threshold comes about."""
+    reward, inhibit = root.get("reward"), root.get("inhibit")
+    rules = [*(inhibit if isinstance(inhibit, Seq) else ())]
+    if isinstance(reward, Map):
+        several = reward.get("all")
+        rules += several if isinstance(several, Seq) else [reward]
+    return not any(_left_open(r, way) for r in rules for way in ("above", "below"))
+
+
+def _left_open(rule: object, way: str) -> bool:
+    given = rule.get(way) if isinstance(rule, Map) else None
+    return isinstance(given, Map) and "success" in given and not set(given) & set(WAYS)
 
 
 def _has_preset(data: Map) -> bool:
@@ -459,7 +490,7 @@ def _filled(rule: Map, more: Mapping[str, str]) -> Map:
     out: dict[str, Any] = dict(rule)
     for way in ("above", "below"):
         given = rule.get(way)
-        if isinstance(given, Map) and "success" in given and not set(given) & set(WAYS):
+        if _left_open(rule, way) and isinstance(given, Map):
             words = {"running": "percentile", **more}
             added = {k: _word(v, given.at) for k, v in words.items()}
             out[way] = given.reshaped({**added, **given})

@@ -647,6 +647,18 @@ def with_norms(protocol: Protocol, source: Source, age_years: float | None) -> P
         except InputError as error:
             problems.append(source.problem(here, error.what, error.fix))
             continue
+        made_with = norm.row.reference
+        allowed = protocol.condition.reference
+        if made_with and made_with not in allowed:
+            problems.append(
+                source.problem(
+                    here,
+                    f"the norm was made with the reference `{made_with}` (line {norm.row.line}), "
+                    f"and the protocol has {', '.join(allowed)}",
+                    f"`reference: [{made_with}]`, or norms of this reference",
+                )
+            )
+            continue
         features[name] = feature.model_copy(update={"norm": (norm.mean, norm.sd)})
     if problems:
         raise YamlError(tuple(problems))

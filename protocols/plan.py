@@ -15,7 +15,7 @@ from engine.units import spoken_s
 from protocols.facts import eyes_of, floor_s
 from protocols.model import BaselineBlock, Protocol, SessionStep
 
-__all__ = ["READY_S", "SHORTEST_CLEAN_S", "expand", "is_random", "shortest_s", "total_s"]
+__all__ = ["READY_S", "SHORTEST_CLEAN_S", "expand", "shortest_s", "total_s"]
 
 READY_S = 5.0  # time to read one sentence and settle
 WAITS_S = 300.0  # the most that a self-paced block waits for the person
@@ -28,7 +28,6 @@ SHORTEST_BLOCK_S = 2.0
 SHORTEST_REST_S = 1.2
 SHORTEST_CLEAN_S = 10.0
 BASELINE_MARGIN = 1.6  # so that a few blinks do not make the baseline repeat
-CHANCE_MARGIN = 1.45  # where a chance value takes long anyway
 
 _RESTING = {
     "open": "Look at the middle of the screen, sit still and let your thoughts come and go.",
@@ -40,11 +39,6 @@ _KINDS = {
     "transfer": PhaseKind.TRANSFER,
     "rest": PhaseKind.REST,
 }
-
-
-def is_random(protocol: Protocol) -> bool:
-    """Return whether the order of something in the session is drawn."""
-    return protocol.trial is not None or any(s.shuffled for s in protocol.session)
 
 
 def expand(protocol: Protocol, short_s: float | None = None, seed: int = 0) -> tuple[Phase, ...]:
@@ -173,7 +167,7 @@ def _clean(phase: Phase, scale: float) -> float:
 
 def _with_margin(phase: Phase, scale: float) -> float:
     """Return how long a shortened baseline lasts, for as much clean time as it needs."""
-    return _clean(phase, scale) * (CHANCE_MARGIN if phase.chance_s else BASELINE_MARGIN)
+    return _clean(phase, scale) * BASELINE_MARGIN
 
 
 def _least(phase: Phase) -> float:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from engine.features import Option, options_of
+from protocols.baseline import points
 from protocols.reward import Schedule
 
 __all__ = ["REWARDS", "SUSTAINED", "BoundedRule", "MakeReward", "RewardKind", "RewardRule", "rule"]
@@ -91,13 +92,16 @@ REWARDS: Mapping[str, RewardKind] = MappingProxyType(
 class BoundedRule:
     """A rule from elsewhere: it may withhold a reward, never give one where conditions fail.
 
-    After its first failure nothing is rewarded any more, and `fault` says why.
+    Nor does it reward sooner after a reward than the protocol's `refractory` allows. After its
+    first failure nothing is rewarded any more, and `fault` says why.
     """
 
-    __slots__ = ("_code", "fault")
+    __slots__ = ("_code", "_left", "_refractory", "fault")
 
-    def __init__(self, make: Callable[[], RewardRule]) -> None:
+    def __init__(self, make: Callable[[], RewardRule], refractory: int = 0) -> None:
         self.fault = ""
+        self._refractory = refractory  # grid points
+        self._left = 0
         self._code: RewardRule | None = None
         try:
             self._code = make()
@@ -121,7 +125,13 @@ class BoundedRule:
             self._code = None
             self.fault = f"it gave {type(answer).__name__} instead of yes or no"
             return False
-        return answer and ok
+        if self._left:
+            self._left -= 1
+            return False
+        if answer and ok:
+            self._left = self._refractory
+            return True
+        return False
 
     def reset(self) -> None:
         """Pass it on."""
@@ -165,4 +175,5 @@ def rule(
     if kind is REWARDS[SUSTAINED]:
         return Schedule(sustain_s, refractory_s, grid_hz)
     values = options_of(kind.options, options or {})
-    return BoundedRule(lambda: kind.make(sustain_s, refractory_s, grid_hz, values))
+    refractory = points(refractory_s, grid_hz)
+    return BoundedRule(lambda: kind.make(sustain_s, refractory_s, grid_hz, values), refractory)

@@ -21,6 +21,7 @@ from engine.frames import Bool, Float, frozen
 from protocols.baseline import Baseline, Scale, points
 from protocols.judge import Judge, Verdicts
 from protocols.model import Edge, Feature, Level, Protocol, Reward, Rule
+from protocols.tally import BEFORE_S, Tally
 
 __all__ = [
     "KINDS",
@@ -115,6 +116,12 @@ class Series:
         reward[rows[rows < len(reward)]] = True
         return Series(frozen(self.level[keep]), frozen(reward))
 
+    def bridged(self) -> Series:
+        """Return the rows with every gap filled by the level before it, at first by the next."""
+        known = np.flatnonzero(np.isfinite(self.level))
+        before = np.searchsorted(known, np.arange(len(self.level)), side="right") - 1
+        return Series(frozen(self.level[known[np.maximum(before, 0)]]), self.reward)
+
 
 Names = tuple[str, ...]
 
@@ -141,6 +148,10 @@ class Control(Like):
         """Return the level (None: none) and the reward to present at one training point."""
         ...
 
+    def shaped(self, shift: float, baselines: Mapping[str, Baseline]) -> None:
+        """Take over a new difficulty of the first condition, as the real rules do."""
+        ...
+
     def hold(self) -> None:
         """The session is held: what was sustained is forgotten."""
         ...
@@ -151,13 +162,16 @@ class Control(Like):
 
 
 class _Quiet:
-    """A control without state in rest, holds and gaps."""
+    """A control without state in rest, difficulty, holds and gaps."""
 
     def learn(self, baselines: Mapping[str, Baseline], series: Mapping[str, Float]) -> None:
         """Nothing to learn."""
 
     def begin(self, block: int) -> None:
         """Nothing begins."""
+
+    def shaped(self, shift: float, baselines: Mapping[str, Baseline]) -> None:
+        """Nothing to shape."""
 
     def hold(self) -> None:
         """Nothing to forget."""
@@ -192,14 +206,15 @@ class Donated(_Quiet):
     own_gates : bool
         True: the donor's points with a level only, one for each such point of this person, so that
         what is seen depends on this person's own artefacts alone (replay_other). False: moment for
-        moment, the donor's gaps included (yoked).
+        moment (yoked). The donor's gaps are bridged by the donor's last level: a gap where this
+        person's own gate is open would tell the arm.
     """
 
     def __init__(self, blocks: Sequence[Series], *, own_gates: bool) -> None:
         self._own_gates = own_gates
-        self._blocks = tuple(b.clean() if own_gates else b for b in blocks)
-        if not self._blocks or not all(len(b) for b in self._blocks):
+        if not blocks or not all(len(b.clean()) for b in blocks):
             raise ValueError("a donor without feedback")
+        self._blocks = tuple(b.clean() if own_gates else b.bridged() for b in blocks)
         self._now = self._blocks[0]
         self._at = 0
         self._owed = False
@@ -221,7 +236,7 @@ class Donated(_Quiet):
             owed = self._owed or reward
             self._owed = owed and not real.clean
             reward = owed and real.clean
-        return (None if math.isnan(level) else level), reward
+        return level, reward
 
 
 class OwnEarlier(_Quiet):
@@ -279,10 +294,16 @@ class Other:
     ----------
     judge : Judge
         Of the other rules, on the same frames.
+    grid_hz : float
     """
 
-    def __init__(self, judge: Judge) -> None:
+    def __init__(self, judge: Judge, grid_hz: float) -> None:
         self._judge = judge
+        self._features = tuple(dict.fromkeys(r.feature for r in judge.rules))
+        self._tally = Tally(len(self._features), points(BEFORE_S, grid_hz), self._counted)
+
+    def _counted(self, passed: Verdicts, x: Sequence[float]) -> None:
+        self._judge.counted(passed, dict(zip(self._features, x, strict=True)))
 
     def learn(
         self,
@@ -295,8 +316,13 @@ class Other:
     def begin(self, block: int) -> None:
         """Begin a block; thresholds that move between blocks do so."""
         if block > 1:
+            self._tally.flush()
             self._judge.end_block()
         self._judge.begin()
+
+    def shaped(self, shift: float, baselines: Mapping[str, Baseline]) -> None:
+        """Take over a new difficulty."""
+        self._judge.shaped(shift, baselines)
 
     def step(self, real: Real) -> tuple[float | None, bool]:
         """Return the other rules' answer."""
@@ -304,18 +330,25 @@ class Other:
         verdicts, complete = judge.nothing, False
         if not real.gate:
             verdicts, complete = judge.verdicts(real.values, real.trusted)
+        else:
+            judge.gated()
         reward = judge.pay(complete and real.clean and bool(verdicts) and all(verdicts))
         level, _ = judge.level(real.gate, real.values, real.trusted)
         if complete:
-            judge.counted(verdicts, judge.scaled(real.values))
+            scaled = judge.scaled(real.values)
+            self._tally.clean(verdicts, False, [scaled[n] for n in self._features])
+        else:
+            self._tally.unclean(real.gate)
         return level, reward
 
     def hold(self) -> None:
         """Forget what was sustained."""
+        self._tally.flush()
         self._judge.hold()
 
     def skip(self, points: int) -> None:
         """Pass over missing points."""
+        self._tally.flush()
         self._judge.skip(points)
 
 
@@ -369,10 +402,17 @@ class Noise(_Quiet):
         self._judge, self._names = judge, names
         self._rows = surrogate(table, self._stretch, np.random.default_rng(self._seed))
 
-    def begin(self, block: int) -> None:  # noqa: ARG002
-        """Begin a block."""
+    def begin(self, block: int) -> None:
+        """Begin a block; thresholds that move between blocks do so."""
         if self._judge is not None:
+            if block > 1:
+                self._judge.end_block()
             self._judge.begin()
+
+    def shaped(self, shift: float, baselines: Mapping[str, Baseline]) -> None:
+        """Take over a new difficulty."""
+        if self._judge is not None:
+            self._judge.shaped(shift, baselines)
 
     def step(self, real: Real) -> tuple[float | None, bool]:
         """Return the surrogate's next point."""
@@ -391,6 +431,8 @@ class Noise(_Quiet):
         verdicts, _ = judge.verdicts(values, trusted)
         reward = judge.pay(real.clean and bool(verdicts) and all(verdicts))
         level, _ = judge.level(0, values, trusted)
+        if real.clean:
+            judge.counted(verdicts, judge.scaled(values))
         return level, reward
 
     def hold(self) -> None:
@@ -433,6 +475,11 @@ class Parallel:
     def step(self, real: Real) -> tuple[float | None, bool]:
         """Return the chosen one's answer."""
         return [control.step(real) for control in self.__all][self.__chosen]
+
+    def shaped(self, shift: float, baselines: Mapping[str, Baseline]) -> None:
+        """Let all take over a new difficulty."""
+        for control in self.__all:
+            control.shaped(shift, baselines)
 
     def hold(self) -> None:
         """Let all forget."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from pydantic_core import PydanticCustomError
 
 from engine.config import Map, Seq, Strict, Text, Whole, Word, YesNo, spot
 from engine.units import TIME, VOLTAGE, described, mistake, quantity
@@ -46,6 +48,18 @@ def _trials(value: int) -> int:
     return value
 
 
+def _question(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().casefold() in ("yes", "no", "on", "off", "none"):
+        raise mistake(
+            f"`ask` is the question itself, not `{value.strip()}`",
+            '`ask: "What did you do?"`; leave it out where nothing is asked',
+        )
+    return value
+
+
+Question = Annotated[Text, BeforeValidator(_question)]
+
+
 class SessionStep(Strict):
     """One step of the session, as written; `repeat` and `shuffle` are already expanded.
 
@@ -60,7 +74,7 @@ class SessionStep(Strict):
     name: Name | None = None
     eyes: Eyes | None = None
     self_paced: YesNo = False
-    ask: Text | None = None
+    ask: Question | None = None
     shuffled: tuple[int, int] | None = None  # which shuffle, which of its parts
 
     written: ClassVar[tuple[str, ...]] = (
@@ -180,7 +194,7 @@ def flat_session(session: Any) -> Any:
     if not isinstance(session, Seq):
         return session
     steps: list[Any] = []
-    _expand(session, steps, [0], session, None)
+    _expand(session, steps, [0], (), None)
     flat = Seq(steps)
     flat.at, flat.key, flat.name = session.at, session.key, session.name
     flat.parent = session.parent
@@ -191,21 +205,22 @@ def _expand(
     steps: Seq,
     out: list[Any],
     groups: list[int],
-    whole: Seq,
+    within: tuple[Map, ...],
     mark: tuple[int, int] | None,
 ) -> None:
+    """Add the steps to `out`; `within` are the repetitions they stand in, the outermost first."""
     for step in steps:
         if isinstance(step, Map) and "repeat" in step:
             count, blocks = _repeated(step)
             for _ in range(count):
-                _expand(blocks, out, groups, whole, mark)
+                _expand(blocks, out, groups, (*within, step), mark)
         elif isinstance(step, Map) and "shuffle" in step:
             if mark is not None:
                 raise mistake("a `shuffle` stands within another", "one is enough", spot(step))
             groups[0] += 1
             for k, part in enumerate(_shuffled(step)):
                 one = part if isinstance(part, Seq) else Seq([part])
-                _expand(one, out, groups, whole, (groups[0], k))
+                _expand(one, out, groups, within, (groups[0], k))
         elif mark is not None and (
             step == "baseline" or (isinstance(step, Map) and "post" in step)
         ):
@@ -218,9 +233,30 @@ def _expand(
         else:
             out.append(step)
         if len(out) > MAX_STEPS:
-            raise mistake(
-                f"the session has more than {MAX_STEPS} steps", "use longer blocks", whole
-            )
+            raise _too_many(within)
+
+
+def _too_many(within: tuple[Map, ...]) -> PydanticCustomError:
+    """Return that there are too many steps, at the repetition that makes them so many."""
+    alone = [step for step in within if _n_steps(step) > MAX_STEPS]
+    # Where none alone is too long, it is the one that goes over together with what is before it.
+    found = [*within[:1], *alone][-1:]
+    place = spot(found[0]["repeat"]) if found else None
+    return mistake(f"the session has more than {MAX_STEPS} steps", "fewer and longer blocks", place)
+
+
+def _n_steps(step: Any) -> int:
+    """Return how many steps one stands for; more than allowed counts as one more than allowed."""
+    if isinstance(step, Seq):
+        return min(sum(_n_steps(s) for s in step), MAX_STEPS + 1)
+    if not isinstance(step, Map):
+        return 1
+    if isinstance(step.get("shuffle"), Seq):
+        return _n_steps(step["shuffle"])
+    if "repeat" not in step or not isinstance(step.get("blocks"), Seq):
+        return 1
+    count = step["repeat"]
+    return min(count * _n_steps(step["blocks"]), MAX_STEPS + 1) if isinstance(count, int) else 1
 
 
 def _repeated(step: Map) -> tuple[int, Seq]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from engine.frames import Gate
 from protocols.baseline import Scale
 
-__all__ = ["Tally", "Watched"]
+__all__ = ["BEFORE_S", "Tally", "Watched"]
+
+BEFORE_S = 0.1  # what precedes a blink belongs to the blink
 
 _BLINK = int(Gate.BLINK)
 

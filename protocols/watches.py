@@ -84,6 +84,10 @@ class CrossoverWatch:
         """Begin a block."""
         self._above = self._run = self._therapeutic = self._n = 0
 
+    def interrupt(self) -> None:
+        """Samples are missing, or the session is held: no run lasts across that."""
+        self._run = 0
+
     def step(self, values: Sequence[float]) -> None:
         """Take one clean training point."""
         theta, alpha = values[self._theta], values[self._alpha]

@@ -30,6 +30,7 @@ from engine.batch import replay_all
 from engine.clock import FakeClock
 from engine.columns import plain
 from engine.donors import Donor, write_donor
+from engine.enrol import enrol
 from engine.errors import FileError, InputError, NeuroloopError
 from engine.export import export_bids
 from engine.features import FEATURES
@@ -271,7 +272,7 @@ class Study:
         return Left(arm, ran, said, console.getvalue(), log.getvalue(), shows, streams, offered)
 
 
-def donors(folder: Path) -> None:
+def donors(folder: Path, sha256: str) -> None:
     """Write two donors of a test session each, of sessions 1 and 2."""
     rng = np.random.default_rng(3)
     for number in (1, 2):
@@ -281,7 +282,7 @@ def donors(folder: Path) -> None:
             level[200:230] = np.nan
             reward = np.isfinite(level) & (rng.random(900) < 0.02)
             blocks.append(Series(frozen(level), frozen(reward)))
-        made = Donor("smr_up", "ab" * 32, SPEC.grid_hz, number, tuple(blocks), test=True)
+        made = Donor("smr_up", sha256, SPEC.grid_hz, number, tuple(blocks), test=True)
         write_donor(made, folder / f"{number}.donor.npz")
 
 
@@ -294,9 +295,9 @@ def set_up(folder: Path, arms: dict[str, str]) -> Study:
     path.write_text(STUDY.format(arms="\n".join(lines)), encoding="utf-8")
     (folder / "room.yaml").write_text(ROOM, encoding="utf-8")
     (folder / "out").mkdir()
-    donors(folder / "donors")
-    loaded = load_study(path)
     sha256 = load("smr_up", FEATURES).sha256
+    donors(folder / "donors", sha256)
+    loaded = load_study(path)
     files = allocate(
         loaded, 2 * len(arms), PASSPHRASE, protocol_sha256=sha256, cost=Cost(n=16, r=1, p=1)
     )
@@ -305,6 +306,7 @@ def set_up(folder: Path, arms: dict[str, str]) -> Study:
     tokens: dict[str, list[str]] = {}
     for row in unsealed.assignments:
         tokens.setdefault(row.arm, []).append(row.token)
+        enrol(folder, row.token, f"c{row.token.lower()}")  # all have come, in their order
     person = Person(RATE_HZ, seed=6, jaw=False)
     eeg = person.read(round(60 * RATE_HZ))[:, : len(SPEC.channels)]
     return Study(folder, loaded, unsealed, eeg, tokens)

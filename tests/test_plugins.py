@@ -264,7 +264,7 @@ def test_the_code_in_the_docs_works_as_it_stands(plugin: Callable[..., Path]) ->
     bank = Bank(defs, GRID_HZ)
     assert [bank.step([a, b, np.nan], True)[2] for a, b in ((3.0, 8.0), (1.0, 1.5))] == [5.0, 1.0]
     assert bank.faults == []
-    made = rule(every.rewards["first_only"], 0.1, 2.0, GRID_HZ)
+    made = rule(every.rewards["first_only"], 0.1, 0.2, GRID_HZ)
     rewards = [made.step(k % 20 < 15) for k in range(60)]
     assert [k for k, r in enumerate(rewards) if r] == [4, 24, 44]
     pictures, sounds = with_plugins(wanted)

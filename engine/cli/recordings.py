@@ -60,6 +60,10 @@ def replay(
     ] = None,
     out: Out = None,
     room: MaybeRoom = None,
+    age: Annotated[
+        float | None,
+        typer.Option("--age", metavar="YEARS", help="Of the person, where norms are used."),
+    ] = None,
     study: Annotated[
         Path | None,
         typer.Option(
@@ -94,6 +98,7 @@ def replay(
             out,
             known=registries(load_plugins(wanted)),
             private_key=private_key,
+            age_years=age,
             say=(lambda _: None) if json_ else say,
             progress=progress,
         )

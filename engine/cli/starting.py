@@ -286,7 +286,7 @@ def migrate(
     from protocols.migrate import upgraded
 
     before = read(file).text
-    after = upgraded(before)
+    after = upgraded(before, str(file))
     changed = list(_differences(before, after))
     if out is None:
         for line in changed:

@@ -54,6 +54,12 @@ def register(app: typer.Typer) -> None:
     study_app.command(
         "check", cls=Plainly, short_help="Say what a study file means, or what is wrong in it."
     )(study_check)
+    study_app.command("next", cls=Plainly, short_help="Say which token the next participant gets.")(
+        study_next
+    )
+    study_app.command(
+        "repeat", cls=Plainly, short_help="Let a session that did not come about be run again."
+    )(study_repeat)
     study_app.command(
         "audit", cls=Plainly, short_help="Show the audit log, and whether its chain is whole."
     )(study_audit)
@@ -268,6 +274,74 @@ def unseal(
     say(f"SHA-256:      {opened.sha256}")
     say(f"Audit:        {noted}")
     say("\nCompare the SHA-256 with the registered one. The study is not blind any more.")
+
+
+def study_next(
+    study: StudyArgument,
+    stratum: Annotated[
+        str | None,
+        typer.Option("--stratum", metavar="NAME", help="As in tokens.tsv; all when left out."),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="Runtime key; else beside the allocation."),
+    ] = None,
+    allocation: Folder = None,
+) -> None:
+    """Say which token the next participant gets, in each stratum or in one of them.
+
+    Tokens are given in their order; a session with another one is refused.
+    """
+    from engine.enrol import next_token
+    from engine.seal import KEY_FILE, SEALED_FILE, Allocation
+    from engine.study import load_study
+
+    loaded = load_study(study)
+    folder = loaded.folder if allocation is None else allocation
+    sealed = Allocation.open(folder / SEALED_FILE, key or folder / KEY_FILE, loaded)
+    names = list(dict.fromkeys(sealed.tokens.values()))
+    if stratum is not None and stratum not in names:
+        raise InputError(f"There is no stratum {stratum}.", f"There are {', '.join(names)}.")
+    for name in names if stratum is None else [stratum]:
+        token = next_token(folder, sealed.tokens, name)
+        say(f"{name}: {token or 'all tokens are used'}")
+
+
+def study_repeat(
+    study: StudyArgument,
+    participant: Annotated[
+        str, typer.Option("--participant", metavar="TOKEN", help="Token of the participant.")
+    ],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the audit log.")
+    ],
+    allocation: Folder = None,
+) -> None:
+    """Let the last session of a participant not count, because it did not come about.
+
+    A failed baseline or an early stop uses a session up like any other. The recording stays; the
+    next session has the same number and presents the same. The reason goes into the audit log.
+    """
+    from engine import audit
+    from engine.enrol import repeat_session, session_number
+    from engine.study import load_study
+
+    if len(reason.strip()) < LEAST_REASON:
+        raise InputError(
+            "The reason is too short to explain anything.", f"Write {LEAST_REASON} letters or more."
+        )
+    loaded = load_study(study)
+    folder = loaded.folder if allocation is None else allocation
+    token = participant.strip().upper()
+    if not session_number(folder, token):
+        raise InputError(f"{token} has begun no session.", "Compare the token.")
+    audit.append(
+        folder / audit.AUDIT_FILE,
+        "session to be repeated",
+        {"study": loaded.study.name, "token": token, "reason": reason.strip()},
+    )
+    number, recording = repeat_session(folder, token)
+    say(f"Session {number} of {token} can be run again. Its recording stays: {recording}")
 
 
 def study_audit(

@@ -168,8 +168,8 @@ def changed(what: str, path: Path) -> None:
 
 @pytest.mark.parametrize(
     "what",
-    ["text", "cut", "out of range", "infinite", "no levels", "shape", "lacking", "format", "rate", "endless",
-     "empty", "flipped"],
+    ["text", "cut", "out of range", "infinite", "no levels", "shape", "lacking", "format", "rate",
+     "endless", "empty", "flipped"],
 )  # fmt: skip
 def test_a_damaged_file_is_no_traceback(what: str, tmp_path: Path) -> None:
     path = write_donor(donor(), tmp_path / "a.donor.npz")

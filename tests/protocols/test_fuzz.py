@@ -28,7 +28,7 @@ from protocols.model import Protocol
 from protocols.plan import expand
 
 ROOT = Path(__file__).parents[2]
-FAST, LONG_S = 300, 300.0
+FAST, LONG_S = 120, 300.0
 FACTOR = 4.0  # of the calls that a valid file takes per byte; what is broken reads faster mostly
 
 EVERYTHING = """\

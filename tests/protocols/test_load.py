@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,12 +17,16 @@ from engine.features import FEATURES
 from protocols.hints import hints
 from protocols.load import Loaded, library, load
 from protocols.model import Protocol
+from protocols.reach import RESERVED
+from protocols.sham import PREFIX
 
 ROOT = Path(__file__).parents[2]
 BROKEN = Path(__file__).parent / "broken"
 SMR = (ROOT / "protocols" / "library" / "smr_up.yaml").read_text(encoding="utf-8")
 ALPHA = (ROOT / "protocols" / "library" / "alpha_up_ec.yaml").read_text(encoding="utf-8")
 TBR = (ROOT / "protocols" / "library" / "tbr_down.yaml").read_text(encoding="utf-8")
+P65 = "{baseline: percentile, success: 65 %}"
+ONE = SMR.replace("repeat: 6", "repeat: 1")  # block of training
 
 
 def _place(text: str, part: str) -> tuple[int, int]:
@@ -124,7 +129,19 @@ def _load(text: str, folder: Path, **more: bool) -> Loaded:
         ("train: 180 s", "train: 180 s, rest: 30 s", "{train", "exactly one of"),
         ("train: 180 s", "trian: 180 s", "trian", "did you mean `train`"),
         ("- repeat: 6", "- repeat: 600", "600", "not a number of times"),
-        ("- repeat: 6", "- repeat: 150", "session:", "more than 200"),
+        ("- repeat: 6", "- repeat: 150", "150", "more than 200"),
+        ("format: 2", 'format: "2"', '"2"', "without quotes"),
+        ("format: 2", "format: 2.0", "2.0", "without a point"),
+        ("format: 2", "format: true", "true", "a plain whole number"),
+        ("reference: [ears,", "reference: [ears, bipolar Cz cz,", "bipolar", "against itself"),
+        ("plus: -1 mad", "plus: 3 mad", "level", "runs against the reward"),
+        (
+            "- {feature: theta, below: {baseline: percentile, success: 85 %}}",
+            "- {feature: smr, below: {baseline: percentile, success: 35 %}}",
+            "below",
+            "upper 65% and the lower 35% of rest",
+        ),
+        ('ask: "What did you do?"', "ask: no", "no", "the question itself"),
         ("format: 2", "format: 3", "3", "format 3"),
         ("rate: at least 140 Hz", "rate: at least 140", "at least 140", "has no unit"),
     ],
@@ -215,11 +232,206 @@ def test_short_baselines_are_for_tests_only(tmp_path: Path) -> None:
         (ALPHA.replace("success: 60 %", "success: 95 %"), "next to nothing"),
         (SMR.replace("muscle: {at: [Cz]}", "muscle: off"), "muscle gate is off"),
         (SMR.replace("- {feature: theta, below", "- {feature: smr, below"), "no rule and no level"),
+        (SMR.replace("above: {baseline:", "above: {block:"), "`smr` follows the person from block"),
+        (SMR.replace(P65, "{staircase: 0.05 mad, success: 65 %}"), "a steady reward rate is not"),
+        (SMR.replace("21-35 Hz", "40-55 Hz").replace("140 Hz", "250 Hz"), "holds 50 Hz"),
+        (SMR.replace("channels: [Cz]", "channels: [Cz, Banana]"), "`Banana` is no site"),
+        (SMR.replace("grade: B", "grade: X"), "may run in clinical rooms"),
+        (ONE.replace(P65, "{block: percentile, success: 65 %}"), "it stays where the baseline"),
+        (ONE.replace("sustain:", "shape: {every: block}\n  sustain:"), "it never changes"),
+        (
+            SMR.replace("reward:", "preset: auto_reward_fixed_inhibit\nreward:").replace(
+                P65, "{success: 65 %}"
+            ),
+            "leaves `theta` and `high_beta` as written",
+        ),
     ],
 )
 def test_hints_are_no_errors(text: str, words: str, tmp_path: Path) -> None:
     loaded = _load(text, tmp_path)
     assert any(words in hint for hint in loaded.hints)
+
+
+def test_only_what_can_be_frozen_is_told_to_be(tmp_path: Path) -> None:
+    inhibit = "- {feature: theta, below: {baseline: percentile, success: 85 %}}"
+    for way in ("running: percentile", "block: percentile", "staircase: 0.05 mad"):
+        text = SMR.replace(inhibit, f"- {{feature: theta, below: {{{way}, success: 85 %}}}}")
+        assert text != SMR
+        (told,) = [h for h in _load(text, tmp_path).hints if "the inhibit `theta`" in h]
+        assert ("freeze_after" in told) == ("running" in way)
+
+
+def test_sites_and_eog_are_no_reason_for_a_hint(tmp_path: Path) -> None:
+    text = SMR.replace("channels: [Cz]", "channels: [Cz, T3, VEOG, A1, FFC1h]")
+    assert not [h for h in _load(text, tmp_path).hints if "is no site" in h]
+
+
+LEVEL = """\
+  level:
+    feature: smr
+    from: {baseline: median, plus: -1 mad}
+    to: {baseline: median, plus: 2 mad}
+    smooth: 0.3 s
+"""
+
+
+@pytest.mark.parametrize(
+    ("edges", "wrong"),
+    [
+        ("from: {fixed: 9 uV2}, to: {fixed: 3 uV2}", True),
+        ("from: {fixed: 3 uV2}, to: {fixed: 9 uV2}", False),
+        ("from: {baseline: median, plus: 1 mad}, to: {baseline: median}", True),
+        ("from: {fixed: 9 uV2}, to: {baseline: median}", False),  # known when the rest is
+        ("range: dynamic, grows: down", True),
+        ("range: dynamic, grows: up", False),
+    ],
+)
+@pytest.mark.parametrize("way", ["above", "below"])
+def test_a_level_must_not_run_against_its_reward(
+    edges: str, wrong: bool, way: str, tmp_path: Path
+) -> None:
+    mixed = "fixed: 9 uV2}, to: {baseline" in edges
+    text = SMR.replace(LEVEL, f"  level: {{feature: smr, {edges}}}\n")
+    assert text != SMR
+    text = text.replace(f"above: {P65}", f"{way}: {P65}")
+    if mixed or wrong == (way == "below"):
+        _load(text, tmp_path)
+        return
+    with pytest.raises(YamlError, match="the level runs against the reward") as caught:
+        _load(text, tmp_path)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column) == _place(text, "level: {feature")
+
+
+THETA = "- {feature: theta, below: {baseline: percentile, success: 85 %}}"
+
+
+@pytest.mark.parametrize(
+    ("reward", "other", "never"),
+    [
+        (P65, "{baseline: percentile, success: 35 %}", True),
+        (P65, "{baseline: percentile, success: 40 %}", False),
+        ("{baseline: z, plus: 1 sd}", "{baseline: z, plus: 0.5 sd}", True),
+        ("{baseline: z, plus: 1 sd}", "{baseline: z, plus: 1.5 sd}", False),
+        ("{fixed: 9 uV2}", "{fixed: 9 uV2}", True),
+        ("{fixed: 3 uV2}", "{fixed: 9 uV2}", False),
+        ("{fixed: 9 uV2}", "{baseline: percentile, success: 5 %}", False),  # known with the rest
+        (f"{P65}\n  hysteresis: 1 mad", "{baseline: percentile, success: 35 %}", False),
+        (f"{P65}\n  shape: {{every: block}}", "{baseline: percentile, success: 35 %}", False),
+    ],
+)
+def test_rules_that_leave_nothing_between_them_are_refused(
+    reward: str, other: str, never: bool, tmp_path: Path
+) -> None:
+    text = SMR.replace(P65, reward).replace(THETA, f"- {{feature: smr, below: {other}}}")
+    if not never:
+        _load(text, tmp_path)
+        return
+    with pytest.raises(YamlError, match="is never above the one threshold and below") as caught:
+        _load(text, tmp_path)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column) == _place(text, f"below: {other}")
+
+
+def test_what_must_hold_for_longer_than_a_block_is_refused(tmp_path: Path) -> None:
+    text = SMR.replace("sustain: 0.5 s", "sustain: 20 s").replace("train: 180 s", "train: 20 s")
+    with pytest.raises(YamlError, match="no training block is longer than 20 s") as caught:
+        _load(text, tmp_path)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column) == _place(text, "20 s")
+    _load(text.replace("sustain: 20 s", "sustain: 19 s"), tmp_path)
+
+
+def test_names_of_control_conditions_are_kept_for_them(tmp_path: Path) -> None:
+    assert RESERVED == PREFIX
+    text = re.sub(r"\bsmr\b(?=[:,\]\n])", "control_smr", SMR)
+    with pytest.raises(YamlError, match="kept for control conditions") as caught:
+        _load(text, tmp_path)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column) == _place(text, "control_smr:")
+    assert problem.allowed == "another name, as `smr`"
+
+
+def test_a_preset_that_fills_nothing_is_refused(tmp_path: Path) -> None:
+    text = SMR.replace("reward:", "preset: auto_reward_fixed_inhibit\nreward:")
+    with pytest.raises(YamlError, match="changes nothing here") as caught:
+        _load(text, tmp_path)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column) == _place(text, "preset:")
+
+
+def test_none_is_an_empty_list_or_nothing_at_all(tmp_path: Path) -> None:
+    text = re.sub(r"cautions:\n(  -.*\n)+", "cautions: none\n", SMR)
+    text = re.sub(r"  refs:\n(    -.*\n)+", "  refs: none\n", text)
+    text = re.sub(r"indication: .*", "indication: none\ntrial: none\nwatch: none", text)
+    text = re.sub(r"inhibit:\n(  -.*\n)+", "inhibit: none\n", text)
+    text = text.replace("needs:", "safety: {exclude: none}\nneeds:")
+    found = _load(text, tmp_path).protocol
+    assert (found.cautions, found.evidence.refs, found.indication) == ((), (), ())
+    assert (found.inhibit, found.trial, found.safety.exclude) == ((), None, ())
+    text = re.sub(r"reward:\n(  .*\n)+", "reward: none\n", text)
+    assert _load(text, tmp_path).protocol.reward is None
+
+
+@pytest.mark.parametrize("word", ["yes", "no", '"No"', "off", "none"])
+def test_a_question_is_no_switch(word: str, tmp_path: Path) -> None:
+    with pytest.raises(YamlError, match="`ask` is the question itself"):
+        _load(SMR.replace('ask: "What did you do?"', f"ask: {word}"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("session", "points_at"),
+    [
+        ("- {train: 60 s}\n  - {repeat: 200, blocks: [{rest: 1 s}]}", "200,"),
+        ("- {repeat: 2, blocks: [{repeat: 150, blocks: [{train: 9 s}, {rest: 1 s}]}]}", "150,"),
+        ("- {repeat: 3, blocks: [{repeat: 100, blocks: [{train: 60 s}]}]}", "3,"),
+        (
+            "- {repeat: 90, blocks: [{train: 60 s}]}\n  - {repeat: 120, blocks: [{rest: 9 s}]}",
+            "120,",
+        ),
+    ],
+)
+def test_too_many_steps_are_told_at_the_repetition_that_makes_them(
+    session: str, points_at: str, tmp_path: Path
+) -> None:
+    text = SMR[: SMR.index("session:")] + f"session:\n  - baseline\n  {session}\n"
+    with pytest.raises(YamlError, match="more than 200 steps") as caught:
+        _load(text, tmp_path)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column) == _place(text, points_at)
+
+
+@pytest.mark.parametrize(
+    ("safety", "told"),
+    [
+        ("rooms: [clinical, research, test]", "in clinical rooms, which the protocol it extends"),
+        ("clinician: not needed", "without a clinician"),
+        ("exclude: [seizures]", "does not exclude psychosis"),
+    ],
+)
+def test_a_variant_that_is_less_careful_is_told(safety: str, told: str, tmp_path: Path) -> None:
+    careful = "safety: {clinician: present, rooms: [research, test], exclude: [psychosis]}\nneeds:"
+    (tmp_path / "careful.yaml").write_text(SMR.replace("needs:", careful), encoding="utf-8")
+    child = "format: 2\nextends: ./careful.yaml\nname: mine\n"
+    assert not [h for h in _load(child, tmp_path).hints if "it extends" in h]
+    (hint,) = [h for h in _load(f"{child}safety: {{{safety}}}\n", tmp_path).hints
+               if "it extends" in h]  # fmt: skip
+    assert told in hint
+    gone = [h for h in _load(f"{child}safety: none\n", tmp_path).hints if "it extends" in h]
+    assert len(gone) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("format: 1\nname: a\narms: []\nblinding: none\n", "a study, not a protocol"),
+        ("format: 1\nname: a\nuse: test\nmains: 50 Hz\n", "a room, not a protocol"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=told) as caught:
+        _load(text, tmp_path)
+    assert "neuroloop" in caught.value.fix
 
 
 BESIDE = {  # measured for people and the report, not for the reward
@@ -234,7 +446,8 @@ def test_hints_of_the_library_are_about_the_rate_and_what_is_measured_beside() -
     for name in library():
         for hint in hints(load(name, FEATURES).protocol):
             measured = [f for f in BESIDE.get(name, ()) if hint.startswith(f"`{f}` is measured")]
-            assert hint.startswith("A rate of") or measured, f"{name}: {hint}"
+            mains = name == "source_pcc" and hint.startswith("The band of `gamma` holds 50 Hz")
+            assert hint.startswith("A rate of") or measured or mains, f"{name}: {hint}"
 
 
 def test_names_paths_and_what_is_missing(tmp_path: Path) -> None:

@@ -104,6 +104,40 @@ def test_a_step_that_format_1_had_not_is_told_at_its_place(last: str, tmp_path: 
     assert "is not in format 1" in problem.what
 
 
+P65 = "{baseline: percentile, success: 65 %}"
+LEVEL = "{baseline: median}, to: {baseline: median, plus: 2 mad}}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "told"),
+    [
+        (P65, "{running: percentile, success: 65 %}", (16, 32), "running"),
+        (P65, "{block: percentile, success: 65 %}", (16, 32), "block"),
+        (P65, "{staircase: 0.05 mad, success: 65 %}", (16, 32), "staircase"),
+        (P65, "{baseline: z, plus: 1 sd}", (16, 32), "baseline: z"),
+        (f"from: {LEVEL}", "range: dynamic}", (18, 25), "range: dynamic"),
+        (
+            f"{P65}}}",
+            f"{P65}}}\ninhibit:\n  - {{feature: smr, below: {{running: percentile}}}}",
+            (18, 28),
+            "running",
+        ),
+    ],
+)
+def test_a_threshold_that_format_1_had_not_is_told_at_its_place(
+    old: str, new: str, place: tuple[int, int], told: str, tmp_path: Path
+) -> None:
+    text = OLD.replace(old, new)
+    assert text != OLD
+    for reading in (lambda: read(tmp_path, text), lambda: upgraded(text, "mine.yaml")):
+        with pytest.raises(YamlError) as caught:
+            reading()
+        (problem,) = caught.value.problems
+        assert (problem.line, problem.column) == place
+        assert problem.what == f"`{told}` is not in format 1"
+    assert problem.file == "mine.yaml"
+
+
 def test_a_mistake_in_the_last_rest_is_told_as_it_is_written(tmp_path: Path) -> None:
     with pytest.raises(YamlError) as caught:
         read(tmp_path, OLD.replace("rest: 120 s", "rest: 120"))
@@ -161,6 +195,35 @@ def test_what_was_shipped_in_format_1(path: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_upgraded_is_told(text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         upgraded(text)
+
+
+ALIGNED = OLD.replace("  smr: {kind: power,", "  smr:     {kind:   power,").replace(
+    "{rest: 120 s, eyes: closed}", "{eyes: closed,  rest: 120 s}"
+)
+
+
+@pytest.mark.parametrize(
+    "text", [OLD, ALIGNED, OLD.replace("\n", "\r\n")], ids=["plain", "aligned", "crlf"]
+)
+def test_only_the_words_change_that_must(text: str, tmp_path: Path) -> None:
+    new = upgraded(text)
+    pairs = zip(text.split("\n"), new.split("\n"), strict=True)
+    changed = [(a.replace("1", "2").replace("rest:", "post:"), b) for a, b in pairs if a != b]
+    assert len(changed) == 2
+    assert changed[0][1].startswith("format: 2 ")
+    assert changed[1][1] == changed[1][0].replace("220 s", "120 s")
+    assert read(tmp_path, new).protocol == read(tmp_path, text).protocol
+
+
+@pytest.mark.parametrize(
+    "text",
+    [OLD.replace("format: 1", '"format": 1'), OLD.replace("{rest: 120", '{"rest": 120')],
+    ids=["format", "rest"],
+)
+def test_keys_in_quotes_change_as_well(text: str, tmp_path: Path) -> None:
+    new = upgraded(text)
+    assert comments(new) == comments(text)
+    assert read(tmp_path, new).protocol == read(tmp_path, text).protocol
 
 
 def test_a_long_line_stays_one_line() -> None:

@@ -15,11 +15,9 @@ from protocols.load import library, load
 from protocols.model import Protocol, SessionStep, Trial
 from protocols.plan import (
     BASELINE_MARGIN,
-    CHANCE_MARGIN,
     READY_S,
     SHORTEST_CLEAN_S,
     expand,
-    is_random,
     shortest_s,
     total_s,
 )
@@ -95,9 +93,8 @@ def _check_short(plan: tuple[Phase, ...], short_s: float) -> None:
             assert 0.6 - 1e-9 <= phase.lasts_s <= READY_S
         if phase.learn:
             assert phase.needs_clean_s >= SHORTEST_CLEAN_S
-            margin = CHANCE_MARGIN if phase.chance_s else BASELINE_MARGIN
             assert phase.needs_clean_s >= phase.chance_s
-            assert phase.lasts_s >= margin * phase.needs_clean_s - 1e-9
+            assert phase.lasts_s >= BASELINE_MARGIN * phase.needs_clean_s - 1e-9
         elif phase.kind is PhaseKind.REST:
             assert phase.lasts_s >= 1.2 - 1e-9
         elif phase.kind.name in ("TRAIN", "TRANSFER", "POST"):
@@ -168,7 +165,6 @@ def _order(protocol: Protocol, seed: int) -> list[str]:
 
 def test_a_shuffle_is_drawn_by_the_seed() -> None:
     protocol = _stepped({"kind": "baseline"}, *PARTS)
-    assert is_random(protocol)
     orders = [tuple(_order(protocol, seed)) for seed in range(200)]
     assert orders == [tuple(_order(protocol, seed)) for seed in range(200)]
     assert len(set(orders)) == 24  # every order comes
@@ -195,7 +191,6 @@ def test_what_is_not_shuffled_stays_where_it_is() -> None:
 
 
 def test_without_chance_the_seed_changes_nothing() -> None:
-    assert not is_random(LIBRARY["smr_up"])
     assert expand(LIBRARY["smr_up"], seed=1) == expand(LIBRARY["smr_up"], seed=2)
 
 
@@ -220,7 +215,6 @@ def test_the_tasks_of_the_trials_come_equally_often_in_random_order(n_tasks: int
             assert phase.lasts_s == pytest.approx(n * 10.5)
         seen.add(train.trials)
     assert len(seen) > (30 if n_tasks > 1 else 0)
-    assert is_random(protocol)
 
 
 def test_a_self_paced_block_waits_in_the_lead_in() -> None:

@@ -41,9 +41,15 @@ def test_the_built_in_rule_is_the_schedule() -> None:
 
 
 def test_no_rule_rewards_where_a_condition_fails() -> None:
-    made = rule(kind(), 0.5, 2.0, GRID_HZ)
+    made = rule(kind(), 0.5, 0.0, GRID_HZ)
     ok = (np.random.default_rng(4).random(500) < 0.5).tolist()
     assert [made.step(x) for x in ok] == ok
+
+
+def test_no_rule_rewards_sooner_than_the_refractory_time() -> None:
+    made = rule(kind(), 0.5, 0.2, GRID_HZ)
+    rewarded = [i for i in range(200) if made.step(True)]
+    assert rewarded == list(range(0, 200, round(0.2 * GRID_HZ) + 1))
 
 
 def test_options_have_defaults_and_limits() -> None:
@@ -83,7 +89,7 @@ def test_after_a_failure_nothing_is_rewarded(answer: Any, words: str) -> None:
         pass
 
     Mine.answer = answer
-    made = rule(kind(Mine), 0.5, 2.0, GRID_HZ)
+    made = rule(kind(Mine), 0.5, 0.0, GRID_HZ)
     assert isinstance(made, BoundedRule)
     assert made.step(True)
     assert made.step(True)
