@@ -149,7 +149,7 @@ def _other_kind(source: Source) -> None:
         ("a study", {"arms", "blinding"}, "study check"),
         ("a room", {"stream", "use", "mains"}, "room check"),
     ):
-        if len(keys & own) >= 2:  # noqa: PLR2004 - one alone may be a slip
+        if len(keys & own) >= 2:
             raise InputError(
                 f"{source.file} is {what}, not a protocol.",
                 f"To check it: neuroloop {command} {source.file}",

@@ -90,7 +90,8 @@ def _nothing_between(above: Rule, below: Rule) -> str:
         high, low = a.plus_sd or 0.0, b.plus_sd or 0.0
         return f"above {high:g} sd and below {low:g} sd" if high >= low else ""
     if a.success is not None and b.success is not None and a.success + b.success <= 1.0 + 1e-9:
-        return f"the upper {a.success:.0%} and the lower {b.success:.0%} of rest do not meet"
+        upper, lower = 100 * a.success, 100 * b.success
+        return f"the upper {upper:g} % and the lower {lower:g} % of rest do not meet"
     return ""
 
 

@@ -15,10 +15,24 @@ from typing import Annotated
 from pydantic import TypeAdapter, ValidationError
 
 from engine.errors import InputError
-from engine.units import IAF_RANGE_HZ, iaf_band, is_iaf_band, plain_band
+from engine.units import IAF_RANGE_HZ, POWER, TIME, iaf_band, is_iaf_band, plain_band, quantity
+from protocols.facts import electrode
 from protocols.model import FORMAT, Protocol
 
-__all__ = ["THRESHOLDS", "Answers", "Variant", "starter", "variant"]
+__all__ = [
+    "THRESHOLDS",
+    "Answers",
+    "Variant",
+    "bands_given",
+    "blocks_given",
+    "length_given",
+    "sites_given",
+    "starter",
+    "value_given",
+    "variant",
+]
+
+MOST_BLOCKS = 60
 
 GOOD_RATE_HZ = 250.0
 TIMES_HIGHEST_EDGE = 4.0
@@ -28,6 +42,8 @@ _PLAIN: TypeAdapter[tuple[float, float]] = TypeAdapter(Annotated[tuple[float, fl
 _AROUND_ALPHA: TypeAdapter[tuple[float, float]] = TypeAdapter(
     Annotated[tuple[float, float], *iaf_band]
 )
+_LENGTH: TypeAdapter[float] = TypeAdapter(Annotated[float, *quantity(TIME, 1.0, 4 * 3600.0)])
+_POWER: TypeAdapter[float] = TypeAdapter(Annotated[float, *quantity(POWER, 1e-9, 1e9)])
 _SITE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,15}")
 KNOWN_BANDS = (
     ("delta", 1.0, 4.0),
@@ -146,13 +162,8 @@ def starter(answers: Answers, schema: str) -> str:
             "A fixed threshold needs its number.",
             'Give it in the feature\'s unit: --value "12 uV2".',
         )
-    if not answers.sites:
-        raise InputError("No site is given.", "Give --site Cz.")
-    for site in answers.sites:
-        if not _SITE.fullmatch(site):
-            raise InputError(f"`{site}` is no site.", "Give letters and digits: --site Cz.")
-    if not 1 <= answers.blocks <= 60:
-        raise InputError(f"{answers.blocks} blocks are no session.", "Give 1 to 60.")
+    sites_given(answers.sites)
+    blocks_given(str(answers.blocks))
     names = _names(answers)
     parts = (
         _head(answers, schema),
@@ -166,6 +177,86 @@ def starter(answers: Answers, schema: str) -> str:
         _session(answers.blocks, answers.block, answers.transfer, answers.eyes == "closed"),
     )
     return "\n".join(parts)
+
+
+# ---------------------------------------------------------------- one answer
+
+
+def sites_given(sites: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the sites.
+
+    Raises
+    ------
+    InputError
+        There is none, or one that is no name of a site, or one is given twice.
+    """
+    if not sites:
+        raise InputError("No site is given.", "Give one as Cz.")
+    for i, site in enumerate(sites):
+        if not _SITE.fullmatch(site):
+            raise InputError(f"`{site}` is no site.", "Give letters and digits, as Cz.")
+        if electrode(site) in [electrode(s) for s in sites[:i]]:
+            raise InputError(f"The site {site} is given twice.", "Give every site once.")
+    return sites
+
+
+def bands_given(bands: tuple[str, ...], before: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the bands.
+
+    Raises
+    ------
+    InputError
+        One that is no band, or that is given twice; `before` are those given already.
+    """
+    for i, band in enumerate(bands):
+        _edges(band)
+        if _shown(band) in [_shown(b) for b in (*before, *bands[:i])]:
+            raise InputError(f"The band {_shown(band)} is given twice.", "Give every band once.")
+    return bands
+
+
+def blocks_given(text: str) -> int:
+    """Return a number of blocks.
+
+    Raises
+    ------
+    InputError
+        It is none.
+    """
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST_BLOCKS):
+        raise InputError(f"`{text}` is no number of blocks.", f"Give 1 to {MOST_BLOCKS}.")
+    return int(text)
+
+
+def length_given(text: str) -> str:
+    """Return how long a block lasts, as it was given.
+
+    Raises
+    ------
+    InputError
+        It is no time, or none that a block can last.
+    """
+    return _read(_LENGTH, text, 'Give a time with its unit, as "3 min" or "90 s".')
+
+
+def value_given(text: str) -> str:
+    """Return the fixed threshold of a power, as it was given.
+
+    Raises
+    ------
+    InputError
+        It is no power above 0.
+    """
+    return _read(_POWER, text, 'Give a power with its unit, as "12 uV2".')
+
+
+def _read(reader: TypeAdapter[float], text: str, fix: str) -> str:
+    try:
+        reader.validate_python(text)
+    except ValidationError as error:
+        what = str(error.errors()[0].get("ctx", {}).get("what", f"`{text}` cannot be read"))
+        raise InputError(f"{what[:1].upper()}{what[1:]}.", fix) from None
+    return text
 
 
 def variant(given: Variant, parent: Protocol, schema: str) -> str:
@@ -441,10 +532,7 @@ def _quoted(text: str) -> str:
 
 def _names(a: Answers) -> dict[str, str]:
     """Return a name for every band, the trained one first."""
-    bands = [a.band, *a.inhibits]
-    twice = [b for i, b in enumerate(bands) if b in bands[:i]]
-    if twice:
-        raise InputError(f"The band {twice[0]} is given twice.", "Give every band once.")
+    bands = bands_given((a.band, *a.inhibits))
     out: dict[str, str] = {}
     for band in bands:
         name = _called(band)

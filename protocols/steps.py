@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
-
 from pydantic_core import PydanticCustomError
 
 from engine.config import Map, Seq, Strict, Text, Whole, Word, YesNo, spot

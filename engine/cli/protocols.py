@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from protocols.describe import Section
     from protocols.load import Loaded
 
+OLDEST_YEARS = 120.0
+TOO_HARD, TOO_EASY = 0.20, 0.90  # joint rate, of clean time (science: 3.1)
 FIND_S = 5.0  # how long a stream is looked for
 
 
@@ -97,6 +99,10 @@ def check(
             "A protocol is checked against a file or a stream.", "Give --recording or --stream."
         )
     with mistakes_as(json_), progress_bar(not json_) as progress:
+        if age is not None and not 0.0 < age <= OLDEST_YEARS:
+            raise InputError(
+                f"{age:g} is no age of a person.", f"Give years, more than 0 to {OLDEST_YEARS:g}."
+            )
         found = _Checked(protocol, room, age, short)
         if recording is not None:
             found.against_file(recording, progress)
@@ -404,6 +410,7 @@ def _expected_lines(
         yield from _one_expected(one)
     for why in untold:
         yield f"Not known: {why}"
+    yield from dict.fromkeys(filter(None, (difficulty(one) for one in expected)))
     if any(not e.problem for e in expected):
         seen = (
             "The person saw the feedback of that session, not this one"
@@ -414,6 +421,27 @@ def _expected_lines(
             f"{seen}: the rates tell whether thresholds are within reach, not whether anybody "
             "learns."
         )
+
+
+def difficulty(one: Expected) -> str:
+    """Return that a protocol is too hard or too easy for this person, where it is."""
+    if one.problem or one.joint is None:
+        return ""
+    if one.joint <= 0.0:
+        return (
+            "Out of reach: everything never holds at once, so nothing would be rewarded. Ask for "
+            "more `success`, check fixed values, or drop a condition."
+        )
+    if one.joint < TOO_HARD:
+        return (
+            f"Too hard: under {100 * TOO_HARD:.0f} % discourages. Ask for more `success`, or drop an "
+            "inhibit."
+        )
+    if one.joint > TOO_EASY:
+        return (
+            f"Too easy: over {100 * TOO_EASY:.0f} % tells the person next to nothing. Ask for less."
+        )
+    return ""
 
 
 def _one_expected(one: Expected) -> Iterator[str]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -22,29 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Plainly", "migrate", "new"]
 
 
-class Way(StrEnum):
-    """Which way a feature is trained."""
-
-    up = "up"
-    down = "down"
-
-
-class Eyes(StrEnum):
-    """In training."""
-
-    open = "open"
-    closed = "closed"
-
-
-class Method(StrEnum):
-    """How a threshold comes about."""
-
-    percentile = "percentile"
-    z = "z"
-    fixed = "fixed"
-    block = "block"
-    running = "running"
-    staircase = "staircase"
+T = TypeVar("T")
+WAYS = ("up", "down")
+EYES = ("open", "closed")
+LONGEST_NAME = 48
+METHODS = ("percentile", "z", "fixed", "block", "running", "staircase")
 
 
 def new(
@@ -56,7 +37,10 @@ def new(
         ),
     ] = None,
     train: Annotated[
-        Way | None, typer.Option("--train", help="Which way the trained rhythm should go.")
+        str | None,
+        typer.Option(
+            "--train", metavar="|".join(WAYS), help="Which way the trained rhythm should go."
+        ),
     ] = None,
     site: Annotated[
         list[str] | None,
@@ -76,7 +60,9 @@ def new(
             help="A band that must stay low there. May be given several times.",
         ),
     ] = None,
-    eyes: Annotated[Eyes | None, typer.Option("--eyes", help="In training.")] = None,
+    eyes: Annotated[
+        str | None, typer.Option("--eyes", metavar="|".join(EYES), help="In training.")
+    ] = None,
     blocks: Annotated[
         int | None, typer.Option("--blocks", metavar="NUMBER", help="Training blocks.")
     ] = None,
@@ -87,8 +73,12 @@ def new(
         bool | None, typer.Option(help="Whether a block without feedback follows.")
     ] = None,
     threshold: Annotated[
-        Method | None,
-        typer.Option("--threshold", help="How it comes about; percentile of the rest is usual."),
+        str | None,
+        typer.Option(
+            "--threshold",
+            metavar="METHOD",
+            help=f"How it comes about: {', '.join(METHODS)}; percentile of the rest is usual.",
+        ),
     ] = None,
     value: Annotated[
         str | None,
@@ -104,8 +94,29 @@ def new(
     In a terminal it asks for what the options leave open. What it writes has no mistake, and it
     never overwrites a file.
     """
+    from protocols.starter import (
+        Answers,
+        bands_given,
+        blocks_given,
+        length_given,
+        sites_given,
+        value_given,
+    )
+
     refuse_existing(file)
-    called = name or _named(file.stem)
+    called = _usable(name) if name is not None else _named(file.stem)
+    for option, chosen, allowed in (
+        ("--train", train, WAYS), ("--eyes", eyes, EYES), ("--threshold", threshold, METHODS),
+    ):  # fmt: skip
+        if chosen is not None and chosen not in allowed:
+            raise InputError(
+                f"{option} cannot be `{chosen}`.",
+                f"Give {', '.join(allowed[:-1])} or {allowed[-1]}.",
+            )
+    if blocks is not None:
+        blocks_given(str(blocks))
+    if block is not None:
+        length_given(block)
     if parent is not None:
         given = {"train": train, "site": site, "band": band, "inhibit": inhibit, "eyes": eyes}
         given |= {"threshold": threshold, "value": value}
@@ -117,81 +128,107 @@ def new(
             )
         text = _variant(called, parent, blocks, block, transfer)
     else:
-        from protocols.starter import Answers
-
         there = sys.stdin is not None and sys.stdin.isatty()
-        ask = _asking if there else _not_asking
         open_ = [o for o, v in (("--train", train), ("--site", site), ("--band", band)) if not v]
         if open_ and not there:
             raise InputError(
                 f"Nobody is here to be asked, and {' and '.join(open_)} cannot be guessed.",
                 'As in: neuroloop new FILE --train up --site Cz --band "12-15 Hz"',
             )
-        chosen = Answers(
-            name=called,
-            train=train or asked("Which way should it go", [w.value for w in Way]),
-            sites=_list(site, lambda: ask("At which sites (as C3, or F3 F4)", "")),
-            band=band or ask("Which band (as 12-15 Hz, or iaf-2 .. iaf+2)", ""),
-            inhibits=_list(
-                inhibit,
-                lambda: ask("Which bands must stay low there (comma between, Enter for none)", ""),
-                comma=True,
-            ),
-            eyes=eyes or (asked("Eyes in training", [e.value for e in Eyes]) if there else "open"),
-            blocks=blocks or _count(ask("How many training blocks", "6")),
-            block=block or ask("How long is each", "3 min"),
-            transfer=_yes(ask("A block without feedback at the end (yes, no)", "yes"))
-            if transfer is None
-            else transfer,
-            threshold=threshold
-            or (asked("Which threshold", [m.value for m in Method]) if there else "percentile"),
-            value=value or "",
+        trained = train or asked("Which way should it go", WAYS)
+        sites = sites_given(tuple(site)) if site else _sites()
+        chosen_band = bands_given((band,))[0] if band else _band()
+        inhibits = (
+            bands_given(tuple(inhibit), (chosen_band,))
+            if inhibit
+            else _inhibits(chosen_band)
+            if there
+            else ()
         )
-        if chosen.threshold == "fixed" and not chosen.value and there:
-            from dataclasses import replace
-
-            chosen = replace(chosen, value=ask("Its value in the feature's unit (as 12 uV2)", ""))
-        text = _text(chosen)
+        state = eyes or (asked("Eyes in training", EYES) if there else "open")
+        if blocks is None:
+            blocks = _until("How many training blocks", "6", blocks_given) if there else 6
+        if block is None:
+            block = _until("How long is each", "3 min", length_given) if there else "3 min"
+        if transfer is None:
+            transfer = not there or _until(
+                "A block without feedback at the end (yes, no)", "yes", _yes
+            )
+        method = threshold or (asked("Which threshold", METHODS) if there else "percentile")
+        if method == "fixed" and not value and there:
+            value = _until("Its value (as 12 uV2)", "", value_given)
+        text = _text(
+            Answers(
+                called, trained, sites, chosen_band, inhibits, state, blocks, block, transfer,
+                method, value or "",
+            )
+        )  # fmt: skip
     _validated(text, file.name)
     _write(file, text)
     say(f"Written: {file}")
     say(f"Next:    neuroloop check {file}")
 
 
-def _asking(question: str, default: str) -> str:
-    said = typer.prompt(question, default, show_default=bool(default))
-    return str(said).strip()
+def _until(question: str, default: str, read: Callable[[str], T]) -> T:
+    """Ask until the answer can be read: one slip does not cost the answers before it."""
+    while True:
+        said = str(typer.prompt(question, default, show_default=bool(default))).strip()
+        try:
+            return read(said)
+        except InputError as error:
+            say(f"{error.what} {error.fix}")
 
 
-def _not_asking(question: str, default: str) -> str:
-    del question
-    return default
+def _sites() -> tuple[str, ...]:
+    from protocols.starter import sites_given
+
+    return _until(
+        "At which sites (as C3, or F3 F4)",
+        "",
+        lambda said: sites_given(tuple(said.replace(",", " ").split())),
+    )
 
 
-def _list(
-    given: list[str] | None, ask: Callable[[], str], *, comma: bool = False
-) -> tuple[str, ...]:
-    if given:
-        return tuple(given)
-    said = ask()
-    parts = said.split(",") if comma else said.replace(",", " ").split()
-    return tuple(p.strip() for p in parts if p.strip())
+def _band() -> str:
+    from protocols.starter import bands_given
+
+    return _until(
+        "Which band (as 12-15 Hz, or iaf-2 .. iaf+2)", "", lambda said: bands_given((said,))[0]
+    )
 
 
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise InputError(f"`{text}` is no number of blocks.", "Give 1 to 60.")
-    return int(text)
+def _inhibits(trained: str) -> tuple[str, ...]:
+    from protocols.starter import bands_given
+
+    return _until(
+        "Which bands must stay low there (comma between, Enter for none)",
+        "",
+        lambda said: bands_given(
+            tuple(p.strip() for p in said.split(",") if p.strip()), (trained,)
+        ),
+    )
 
 
 def _yes(text: str) -> bool:
-    return text.strip().lower() in ("y", "yes")
+    said = text.lower()
+    if said not in ("y", "yes", "n", "no"):
+        raise InputError(f"`{text}` is neither yes nor no.", "Please answer yes or no.")
+    return said in ("y", "yes")
 
 
 def _named(stem: str) -> str:
     """Return a usable name out of that of a file."""
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
-    return name if name[:1].isalpha() else f"protocol_{name}".rstrip("_")
+    return (name if name[:1].isalpha() else f"protocol_{name}")[:LONGEST_NAME].rstrip("_")
+
+
+def _usable(name: str) -> str:
+    if not re.fullmatch(f"[a-z][a-z0-9_]{{0,{LONGEST_NAME - 1}}}", name):
+        raise InputError(
+            f"`{name}` is no name of a protocol.",
+            "Give small letters, digits and underscores, beginning with a letter: my_smr.",
+        )
+    return name
 
 
 def _schema() -> str:

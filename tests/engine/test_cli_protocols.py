@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mne
@@ -15,6 +16,7 @@ import pytest
 
 from engine.cli import main as cli
 from engine.cli import starting
+from engine.cli.protocols import difficulty
 from engine.errors import InputError
 from engine.features import FEATURES
 from engine.frames import Channel, PhaseKind, StreamSpec
@@ -428,7 +430,8 @@ def test_a_start_around_the_individual_alpha_frequency(tmp_path: Path) -> None:
         ({"band": "iaf .. banana"}, "cannot be read"),
         ({"sites": ("C]",)}, "no site"),
         ({"sites": ()}, "No site"),
-        ({"blocks": 0}, "no session"),
+        ({"blocks": 0}, "no number of blocks"),
+        ({"sites": ("T3", "T7")}, "given twice"),
         ({"threshold": "fixed"}, "needs its number"),
         ({"threshold": "magic"}, "no threshold"),
         ({"inhibits": ("12-15 Hz",)}, "given twice"),
@@ -478,6 +481,14 @@ def test_new_writes_once(here: Callable[..., Answer], tmp_path: Path) -> None:
         (("--from", "nobody"), "no protocol `nobody`"),
         (("--from", "smr_up", "--site", "Cz"), "--site does not go with --from"),
         (("--from", "scp", "--blocks", "3"), "trained in trials"),
+        (("--from", "smr_up", "--blocks", "0"), "`0` is no number of blocks"),
+        (("--from", "smr_up", "--block", "3"), "has no unit"),
+        (("--train", "sideways"), "--train cannot be `sideways`"),
+        (("--eyes", "shut"), "Give open or closed"),
+        (("--threshold", "magic"), "running or staircase"),
+        (("--name", "My SMR"), "no name of a protocol"),
+        (("--train", "up", "--site", "C]", "--band", "12-15 Hz"), "`C]` is no site"),
+        (("--train", "up", "--site", "Cz", "--band", "12-15"), "has no unit"),
         (("--train", "up", "--site", "Cz", "--band", "12-15 Hz", "--block", "3 Hz"), "3 Hz"),
         (
             ("--train", "up", "--site", "Cz", "--band", "12-15 Hz", "--threshold", "fixed",
@@ -500,18 +511,59 @@ def test_new_refuses(
 def test_new_asks_in_a_terminal(
     here: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter(["down", "C3", "15-20 Hz", "8-12 Hz, 4-7 Hz", "open", "5", "2 min", "yes",
-                    "fixed", "4 uV2"])  # fmt: skip
+    answers = iter([
+        "sideways", "down", "", "C3]", "C3", "fast", "15-20 Hz", "15-20 Hz", "8-12 Hz, 4-7 Hz",
+        "open", "many", "0", "5", "2 Hz", "2 min", "perhaps", "yes", "fixed", "4", "-4 uV2",
+        "4 uV2",
+    ])  # fmt: skip
     monkeypatch.setattr(starting.sys, "stdin", type("Terminal", (), {"isatty": lambda _: True})())
     monkeypatch.setattr(starting.typer, "prompt", lambda *_, **__: next(answers))
     file = tmp_path / "mine.yaml"
     answer = here("new", file)
     assert (answer.code, answer.err) == (0, "")
+    assert next(answers, None) is None  # each wrong one was asked for again
+    for said in (
+        "Please answer up or down.", "No site is given.", "`C3]` is no site.",
+        "The band 15-20 Hz is given twice.", "`many` is no number of blocks. Give 1 to 60.",
+        "`0` is no number of blocks.", "`2 Hz` is a frequency, not a time.",
+        "`perhaps` is neither yes nor no.", "`4` has no unit", "-4 uV2",
+    ):  # fmt: skip
+        assert said in answer.out
     protocol = load(file, FEATURES).protocol
     assert protocol.reward is not None
     assert protocol.reward.threshold.value == 4.0
     assert [r.feature for r in protocol.inhibit] == ["alpha", "theta"]
     assert sum(s.kind == "train" for s in protocol.session) == 5
+
+
+@pytest.mark.parametrize("age", ["-4", "0", "nan", "500"])
+def test_an_age_that_nobody_has_is_refused(age: str, here: Callable[..., Answer]) -> None:
+    answer = here("check", "smr_up", "--age", age)
+    assert answer.code == 2
+    assert "is no age of a person" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("joint", "said"),
+    [(0.0, "Out of reach"), (0.1, "Too hard: under 20 %"), (0.2, ""), (0.9, ""), (0.95, "Too easy"),
+     (None, "")],
+)  # fmt: skip
+def test_too_hard_and_too_easy_are_told(joint: float | None, said: str) -> None:
+    told = difficulty(SimpleNamespace(problem="", joint=joint))
+    assert told.startswith(said) if said else told == ""
+
+
+def test_a_study_and_a_protocol_are_told_apart(here: Callable[..., Answer]) -> None:
+    study = REPO / "docs" / "examples" / "study.yaml"
+    answer = here("check", study)
+    assert answer.code == 2
+    assert "is a study, not a protocol" in answer.err
+    shipped = REPO / "protocols" / "library" / "smr_up.yaml"
+    for command in (("study", "check"), ("allocate",)):
+        more = ("--n", "4", "--out", "nowhere") if command == ("allocate",) else ()
+        answer = here(*command, shipped, *more)
+        assert answer.code == 2
+        assert "is a protocol, not a study" in answer.err
 
 
 # ---------------------------------------------------------------- migrate and lists

@@ -133,7 +133,7 @@ def test_experiments_stay_out_of_clinical_rooms() -> None:
     for name in NAMES:
         safety, grade = protocol(name).safety, protocol(name).evidence.grade
         assert ("clinical" in safety.rooms) == (grade != "X"), name
-        assert (safety.clinician == "present") == (name == "alpha_theta")
+        assert (safety.clinician == "present") == (name in {"alpha_theta", "alpha_down_pz"})
 
 
 def test_slow_potentials_say_what_they_need() -> None:
@@ -226,6 +226,24 @@ def test_alpha_theta_is_heard_guarded_and_watched_over() -> None:
         "psychosis", "active dissociation", "seizure disorder", "intoxication",
     }  # fmt: skip
     assert any("20 min of aftercare" in c for c in found.cautions)
+
+
+def test_alpha_down_is_watched_over() -> None:
+    safety = protocol("alpha_down_pz").safety
+    assert {"psychosis", "acute suicidality", "active dissociation"} <= set(safety.exclude)
+
+
+COURSES = {
+    "alpha_down_pz": "20 sessions", "alpha_theta": "30 sessions", "alpha_up_ec": "ten sessions",
+    "fm_theta_up": "eight sessions", "high_beta_down": "10-20 sessions", "scp": "25 sessions",
+    "smr_up": "20-40 in clinics", "tbr_down": "30-40 sessions",
+    "upper_alpha_iaf": "four days in a row", "zscore": "15 sessions",
+}  # fmt: skip
+
+
+def test_the_length_of_a_course_is_told_where_it_is_on_record() -> None:
+    for name, said in COURSES.items():
+        assert said in " ".join(protocol(name).summary.split()), name
 
 
 def test_alpha_down_rests_three_minutes_afterwards() -> None:

@@ -139,7 +139,7 @@ def _load(text: str, folder: Path, **more: bool) -> Loaded:
             "- {feature: theta, below: {baseline: percentile, success: 85 %}}",
             "- {feature: smr, below: {baseline: percentile, success: 35 %}}",
             "below",
-            "upper 65% and the lower 35% of rest",
+            "upper 65 % and the lower 35 % of rest",
         ),
         ('ask: "What did you do?"', "ask: no", "no", "the question itself"),
         ("format: 2", "format: 3", "3", "format 3"),
@@ -240,7 +240,7 @@ def test_short_baselines_are_for_tests_only(tmp_path: Path) -> None:
         (ONE.replace(P65, "{block: percentile, success: 65 %}"), "it stays where the baseline"),
         (ONE.replace("sustain:", "shape: {every: block}\n  sustain:"), "it never changes"),
         (
-            SMR.replace("reward:", "preset: auto_reward_fixed_inhibit\nreward:").replace(
+            SMR.replace("\nreward:", "\npreset: auto_reward_fixed_inhibit\nreward:").replace(
                 P65, "{success: 65 %}"
             ),
             "leaves `theta` and `high_beta` as written",
@@ -338,7 +338,7 @@ def test_what_must_hold_for_longer_than_a_block_is_refused(tmp_path: Path) -> No
     with pytest.raises(YamlError, match="no training block is longer than 20 s") as caught:
         _load(text, tmp_path)
     (problem,) = caught.value.problems
-    assert (problem.line, problem.column) == _place(text, "20 s")
+    assert (problem.line, problem.column) == _place(text, "20 s\n")
     _load(text.replace("sustain: 20 s", "sustain: 19 s"), tmp_path)
 
 
@@ -353,7 +353,7 @@ def test_names_of_control_conditions_are_kept_for_them(tmp_path: Path) -> None:
 
 
 def test_a_preset_that_fills_nothing_is_refused(tmp_path: Path) -> None:
-    text = SMR.replace("reward:", "preset: auto_reward_fixed_inhibit\nreward:")
+    text = SMR.replace("\nreward:", "\npreset: auto_reward_fixed_inhibit\nreward:")
     with pytest.raises(YamlError, match="changes nothing here") as caught:
         _load(text, tmp_path)
     (problem,) = caught.value.problems
