@@ -6,19 +6,16 @@ A single file without any reference to another one or to the network.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from engine import learning
-from engine.errors import FileError
+from engine import learning, report
 from engine.figures import _STYLE, BLUE, GREEN, GREY, RED, SKY, _figure, _plain, _svg
 from engine.measures import own_unit
 from engine.progress import (
@@ -41,7 +38,7 @@ from engine.progresstext import (
     trend_rows,
 )
 from engine.screening import STATEMENT
-from engine.words import Picture, Unknown, count, readable, rounded, signed
+from engine.words import Picture, Unknown, count, rounded, signed
 from protocols.phrases import UNITS
 
 __all__ = ["ProgressPage", "build_page", "write_page"]
@@ -55,7 +52,7 @@ MOST_PANELS = 40
 
 def build_page(told: Progress) -> str:
     """Return the progress of a client as one HTML page."""
-    return _TEMPLATE.render(page=ProgressPage(told))
+    return report.template("progress.html.j2").render(page=ProgressPage(told))
 
 
 def write_page(told: Progress, out: Path) -> Path:
@@ -66,20 +63,7 @@ def write_page(told: Progress, out: Path) -> Path:
     FileError
         It cannot be written.
     """
-    target = Path(out)
-    page = build_page(told)
-    half = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        half.touch(mode=0o600)  # for the operator's eyes, like the recordings
-        half.write_text(page, encoding="utf-8", newline="\n")
-        half.replace(target)
-    except OSError as error:
-        half.unlink(missing_ok=True)
-        raise FileError(
-            f"The page {target} cannot be written: {error.strerror or error}.",
-            "Choose another place with --out.",
-        ) from error
-    return target
+    return report.write_page(Path(out), build_page(told))
 
 
 # ---------------------------------------------------------------- the page
@@ -485,17 +469,3 @@ def _course(
         return
     axes.plot(x, y, color=colour, marker=marker, ms=5, lw=1.1, mec="white", mew=0.5, zorder=3,
               label=word or None)  # fmt: skip
-
-
-def _finalize(value: Any) -> Any:
-    return readable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-_TEMPLATE = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=jinja2.StrictUndefined,
-    finalize=_finalize,
-    trim_blocks=True,
-    lstrip_blocks=True,
-).get_template("progress.html.j2")
