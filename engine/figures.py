@@ -27,10 +27,14 @@ from engine.measures import Block, Filter, Learned, binned
 from engine.words import tenths
 
 __all__ = [
+    "STYLE",
+    "as_svg",
     "blocks_by_session",
     "clean_time",
     "estimator_curves",
     "feature_by_block",
+    "new_figure",
+    "plain_text",
     "rates_by_block",
     "session_course",
     "unit_words",
@@ -51,7 +55,7 @@ LOOKS = {
 }
 SHADES = {"baseline": "#E5E7EB", "train": "#DCEBF5", "transfer": "#FBE6DA", "post": "#DDF1EA"}
 
-_STYLE = {
+STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9.0,
@@ -79,7 +83,7 @@ def unit_words(unit: str) -> str:
     return {"uV2": "µV²", "uV": "µV", "1": ""}.get(unit, unit)
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Return `text` without characters that no font or XML knows what to do with."""
     return "".join("\ufffd" if c != "\n" and unicodedata.category(c) in _UNFIT else c for c in text)
 
@@ -95,10 +99,10 @@ def _clock(seconds: float) -> str:
 
 def _axis_name(learned: Learned, name: str) -> str:
     unit = unit_words(learned.units.get(name, ""))
-    return _plain(f"{name} ({unit})" if unit else name)
+    return plain_text(f"{name} ({unit})" if unit else name)
 
 
-def _svg(figure: Figure, name: str, title: str, said: str) -> str:
+def as_svg(figure: Figure, name: str, title: str, said: str) -> str:
     """Return a figure as an inline ``<svg>`` with a title and a description."""
     buffer = io.StringIO()
     canvas = FigureCanvasSVG(figure)
@@ -118,13 +122,13 @@ def _svg(figure: Figure, name: str, title: str, said: str) -> str:
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)
     label = f'role="img" aria-labelledby="{name}-title {name}-desc"'
     told = (
-        f'<title id="{name}-title">{html.escape(_plain(title))}</title>'
-        f'<desc id="{name}-desc">{html.escape(_plain(said))}</desc>'
+        f'<title id="{name}-title">{html.escape(plain_text(title))}</title>'
+        f'<desc id="{name}-desc">{html.escape(plain_text(said))}</desc>'
     )
     return f"{head} {label}>{told}{rest}"
 
 
-def _figure(height_in: float) -> Figure:
+def new_figure(height_in: float) -> Figure:
     return Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
 
 
@@ -151,8 +155,8 @@ def feature_by_block(learned: Learned, name: str, title: str, said: str) -> str:
     blocks = [b for b in learned.blocks if name in b.features]
     if not blocks:
         return ""
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(3.5)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(3.5)
         axes = figure.add_subplot()
         rest = learned.resting.get(name)
         if rest is not None:
@@ -180,7 +184,7 @@ def feature_by_block(learned: Learned, name: str, title: str, said: str) -> str:
             _log_axis(axes, [v for s in spreads for v in (s.p5, s.p95)] + extra)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=5, handletextpad=0.3,
                     columnspacing=1.2)  # fmt: skip
-        return _svg(figure, "fig-feature", title, said)
+        return as_svg(figure, "fig-feature", title, said)
 
 
 def blocks_by_session(
@@ -198,8 +202,8 @@ def blocks_by_session(
     shown = [(name, blocks) for name, blocks in sessions if blocks]
     if not shown:
         return ""
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(3.2)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(3.2)
         axes = figure.add_subplot()
         axes.axhspan(-1.0, 1.0, color="#E5E7EB", zorder=0, lw=0)
         axes.axhline(0.0, color=GREY, lw=1.2, zorder=1)
@@ -216,7 +220,7 @@ def blocks_by_session(
                 seen.add(word)
             middles.append((at[0] + at[-1]) / 2.0)
             x = at[-1] + 2.0
-        names = [_plain(name) if len(shown) <= 8 else str(i) for i, (name, _) in
+        names = [plain_text(name) if len(shown) <= 8 else str(i) for i, (name, _) in
                  enumerate(shown, 1)]  # fmt: skip
         axes.set_xticks(middles, names)
         axes.tick_params(axis="x", length=0)
@@ -224,14 +228,14 @@ def blocks_by_session(
         axes.set_ylabel("Distance from rest (spreads)")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=4, handletextpad=0.3,
                     columnspacing=1.2)  # fmt: skip
-        return _svg(figure, "fig-sessions", title, said)
+        return as_svg(figure, "fig-sessions", title, said)
 
 
 def _ticks(blocks: Sequence[Block]) -> list[str]:
     """Return the names below an axis: whole while there is room, else short."""
     if len(blocks) > 9:
         return [_short(b) for b in blocks]
-    return [_plain(b.label.replace(" ", "\n", 1)) for b in blocks]
+    return [plain_text(b.label.replace(" ", "\n", 1)) for b in blocks]
 
 
 def _short(block: Block) -> str:
@@ -270,8 +274,8 @@ def rates_by_block(learned: Learned, title: str, said: str) -> str:
     blocks = [b for b in learned.of(*COUNTED) if b.rate_alone is not None]
     if not blocks:
         return ""
-    with matplotlib.rc_context({**_STYLE, "hatch.linewidth": 0.6}):
-        figure = _figure(2.7)
+    with matplotlib.rc_context({**STYLE, "hatch.linewidth": 0.6}):
+        figure = new_figure(2.7)
         axes = figure.add_subplot()
         x = np.arange(len(blocks))
         alone = [100.0 * (b.rate_alone or 0.0) for b in blocks]
@@ -297,7 +301,7 @@ def rates_by_block(learned: Learned, title: str, said: str) -> str:
         axes.set_ylabel("% of clean time")
         axes.set_xticks(x, _ticks(blocks))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3)
-        return _svg(figure, "fig-rates", title, said)
+        return as_svg(figure, "fig-rates", title, said)
 
 
 def _asked(learned: Learned) -> float | None:
@@ -315,8 +319,8 @@ def clean_time(learned: Learned, causes: Sequence[tuple[str, float]], title: str
     if not blocks:
         return ""
     rows = len(blocks) + max(1, len(causes))
-    with matplotlib.rc_context({**_STYLE, "hatch.linewidth": 0.6}):
-        figure = _figure(1.3 + 0.24 * rows)
+    with matplotlib.rc_context({**STYLE, "hatch.linewidth": 0.6}):
+        figure = new_figure(1.3 + 0.24 * rows)
         top, low = figure.subplots(
             2, 1, gridspec_kw={"height_ratios": [len(blocks) + 1, max(1, len(causes)) + 1]}
         )
@@ -331,12 +335,12 @@ def clean_time(learned: Learned, causes: Sequence[tuple[str, float]], title: str
             top.barh(y, seconds, 0.72, left=left, color=colour, hatch=hatch, edgecolor="white",
                      lw=0, label=word)  # fmt: skip
             left = left + np.asarray(seconds)
-        top.set_yticks(y, [_plain(b.label) for b in blocks])
+        top.set_yticks(y, [plain_text(b.label) for b in blocks])
         top.invert_yaxis()
         top.set_xlabel("seconds in each block")
         top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=3)
         _causes(low, causes)
-        return _svg(figure, "fig-clean", title, said)
+        return as_svg(figure, "fig-clean", title, said)
 
 
 def _causes(axes: Any, causes: Sequence[tuple[str, float]]) -> None:
@@ -350,7 +354,7 @@ def _causes(axes: Any, causes: Sequence[tuple[str, float]]) -> None:
     for k, s in enumerate(seconds):
         axes.annotate(f"{s:.1f} s", (s, k), (4, 0), textcoords="offset points", va="center",
                       fontsize=8)  # fmt: skip
-    axes.set_yticks(y, [_plain(c) for c, _ in causes])
+    axes.set_yticks(y, [plain_text(c) for c, _ in causes])
     axes.set_xlim(0, max(seconds) * 1.12)
     axes.invert_yaxis()
     axes.set_xlabel("seconds not clean, by cause, all blocks (causes overlap)")
@@ -373,8 +377,8 @@ def estimator_curves(filters: Sequence[Filter], title: str, said: str) -> str:
         return ""
     n_columns = min(ACROSS, len(shown))
     n_rows = -(-len(shown) // n_columns)
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(0.75 + 2.15 * n_rows)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(0.75 + 2.15 * n_rows)
         panels = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
         lowest = min(y for f in shown for y in (*f.limit, *f.expected, *f.measured))
         for k, axes in enumerate(panels.flat):
@@ -395,7 +399,7 @@ def estimator_curves(filters: Sequence[Filter], title: str, said: str) -> str:
         order += [word for word in lines if word not in order]
         figure.legend([lines[w] for w in order], order, loc="outside upper center", ncol=4,
                       columnspacing=1.2)  # fmt: skip
-        return _svg(figure, "fig-estimator", title, said)
+        return as_svg(figure, "fig-estimator", title, said)
 
 
 def _curves(axes: Any, f: Filter) -> None:
@@ -413,7 +417,7 @@ def _curves(axes: Any, f: Filter) -> None:
                       xycoords="axes fraction", ha="right", fontsize=8, color=RED,
                       bbox={"fc": "white", "ec": "none", "pad": 0.6})  # fmt: skip
     kind = "fitted" if f.fitted else "fixed"
-    axes.set_title(_plain(f"{f.feature}, {tenths(f.band_hz)} ({kind})"), fontsize=9, loc="left")
+    axes.set_title(plain_text(f"{f.feature}, {tenths(f.band_hz)} ({kind})"), fontsize=9, loc="left")
     axes.grid(True, axis="y", lw=0.6)
     axes.set_xticks([0, 100, 200, 300])
 
@@ -435,16 +439,18 @@ def session_course(learned: Learned, name: str, title: str, said: str) -> str:
     bin_s = max(1.0, float(np.ceil((r.t_s[-1] - r.t_s[0]) / BINS)))
     t, mean = binned(r.t_s, x, good, bin_s)
     _, tone = binned(r.t_s, muscle, good, bin_s)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         shows_muscle = bool(np.isfinite(tone).any())
-        figure = _figure(4.4 if shows_muscle else 3.0)
+        figure = new_figure(4.4 if shows_muscle else 3.0)
         ratios = {"height_ratios": [2, 1] if shows_muscle else [1]}
         panels = figure.subplots(2 if shows_muscle else 1, 1, sharex=True, squeeze=False,
                                  gridspec_kw=ratios)[:, 0]  # fmt: skip
         value = np.exp(mean) if log else mean
         _shades(panels, learned)
         top = panels[0]
-        top.plot(t / 60, value, color=BLUE, lw=0.9, zorder=3, label=_plain(f"{name}, clean time"))
+        top.plot(
+            t / 60, value, color=BLUE, lw=0.9, zorder=3, label=plain_text(f"{name}, clean time")
+        )
         if learned.rules and learned.rules[0][0] == name:
             top.plot(r.t_s / 60, r.thresholds[:, 0], color="black", lw=1.1, ls=(0, (3, 1.5)),
                      zorder=4, label="Reward threshold")  # fmt: skip
@@ -462,7 +468,7 @@ def session_course(learned: Learned, name: str, title: str, said: str) -> str:
         panels[-1].xaxis.set_major_formatter(FuncFormatter(lambda x, _: _clock(60 * x)))
         panels[-1].set_xlim(r.t_s[0] / 60, max(r.t_s[-1] / 60, r.t_s[0] / 60 + 0.01))
         top.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncol=5, columnspacing=1.2)
-        return _svg(figure, "fig-course", title, said)
+        return as_svg(figure, "fig-course", title, said)
 
 
 def _muscle_panel(axes: Any, learned: Learned, t: Float, tone: Float) -> None:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from engine import learning, report
-from engine.figures import _STYLE, BLUE, GREEN, GREY, RED, SKY, _figure, _plain, _svg
+from engine.figures import BLUE, GREEN, GREY, RED, SKY, STYLE, as_svg, new_figure, plain_text
 from engine.measures import own_unit
 from engine.progress import (
     BLINDED,
@@ -331,8 +331,8 @@ def _sessions_figure(told: Progress) -> str:
     z = [s.z.mean for s in sessions]
     if all(v is None for v in z):
         return ""
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(3.4)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(3.4)
         axes = figure.add_subplot()
         axes.axhspan(-1.0, 1.0, color="#F1F2F4", zorder=0, lw=0)
         axes.axhline(0.0, color=GREY, lw=1.2, zorder=1, label="Rest of the same session")
@@ -358,13 +358,15 @@ def _sessions_figure(told: Progress) -> str:
         axes.set_xlim(x[0] - 0.6, x[-1] + 0.6)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=20))
         axes.set_xlabel("session")
-        axes.set_ylabel(_plain(f"{told.feature} against rest (SD)\npositive: trained direction"))
+        axes.set_ylabel(
+            plain_text(f"{told.feature} against rest (SD)\npositive: trained direction")
+        )
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=4, handletextpad=0.4,
                     columnspacing=1.2)  # fmt: skip
         said = " ".join(
             f"Session {s.number}: {signed(s.z.mean)} SD." for s in sessions if s.z.mean is not None
         )
-        return _svg(figure, "fig-sessions", f"{told.feature} in each session against rest", said)
+        return as_svg(figure, "fig-sessions", f"{told.feature} in each session against rest", said)
 
 
 def _limit(axes: Any, values: Sequence[float | None], *more: Sequence[float | None]) -> None:
@@ -383,8 +385,8 @@ def _within_figure(told: Progress) -> str:
         return ""
     across = min(ACROSS, len(sessions))
     down = math.ceil(len(sessions) / across)
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(0.7 + 1.35 * down)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(0.7 + 1.35 * down)
         panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
         for k, axes in enumerate(panels.flat):
             if k >= len(sessions):
@@ -400,7 +402,7 @@ def _within_figure(told: Progress) -> str:
             for s in sessions
             if s.slope.per_step is not None
         )
-        return _svg(figure, "fig-within", "Blocks of each session against rest", said)
+        return as_svg(figure, "fig-within", "Blocks of each session against rest", said)
 
 
 def _within_panel(axes: Any, s: Session) -> None:
@@ -424,11 +426,11 @@ def _beside_figure(told: Progress) -> str:
     fixed = any(s.fixed_rest is not None for s in sessions)
     rest = told.trends["rest_fixed" if fixed else "rest"]
     muscle = [s.muscle_change for s in sessions]
-    with matplotlib.rc_context(_STYLE):
-        figure = _figure(2.9)
+    with matplotlib.rc_context(STYLE):
+        figure = new_figure(2.9)
         panels = figure.subplots(1, 3)
         _course(panels[0], sessions, rest.values, BLUE, "o", "")
-        panels[0].set_ylabel(_plain(rest.unit))
+        panels[0].set_ylabel(plain_text(rest.unit))
         panels[0].set_title("Rest itself", fontsize=9, loc="left")
         tone = [None if m is None else 100.0 * math.expm1(m) for m in muscle]
         panels[1].axhline(0.0, color=GREY, lw=1.0, zorder=1)
@@ -452,7 +454,7 @@ def _beside_figure(told: Progress) -> str:
             axes.set_xlim(0.5, len(sessions) + 0.5)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
         said = "Rest, muscle and rates over the sessions; the tables give the numbers."
-        return _svg(figure, "fig-beside", "Rest, muscle and rates", said)
+        return as_svg(figure, "fig-beside", "Rest, muscle and rates", said)
 
 
 def _course(
