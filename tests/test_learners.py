@@ -53,7 +53,7 @@ def scenario(
 
     `more` is further keys at the top level; `session` replaces one training block of `train_s`.
     """
-    return f"""format: 1
+    return f"""format: 2
 name: scenario
 title: One band at Cz
 evidence: {{grade: X, summary: A test bench., refs: [none]}}
@@ -321,7 +321,7 @@ def test_the_preset_freezes_the_inhibits_and_lets_the_reward_run() -> None:
         "inhibit:\n  - {feature: slow, below: {success: 85 %}}",
     )
     slow = "  slow: {kind: power, at: [Cz], band: 18-28 Hz, smooth: 2 s}\n"
-    text = text.replace("features:\n", f"features:\n{slow}").replace("format: 1", "format: 2")
+    text = text.replace("features:\n", f"features:\n{slow}")
     text = text.replace("learn: [trained]", "learn: [trained, slow]")
     o = run_scenario(text, "non_learner")
     frozen = o.kinds("threshold_frozen")

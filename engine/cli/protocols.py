@@ -434,8 +434,8 @@ def difficulty(one: Expected) -> str:
         )
     if one.joint < TOO_HARD:
         return (
-            f"Too hard: under {100 * TOO_HARD:.0f} % discourages. Ask for more `success`, or drop an "
-            "inhibit."
+            f"Too hard: under {100 * TOO_HARD:.0f} % discourages. Ask for more `success`, or drop "
+            "an inhibit."
         )
     if one.joint > TOO_EASY:
         return (

@@ -313,7 +313,7 @@ def study_repeat(
         str, typer.Option("--participant", metavar="TOKEN", help="Token of the participant.")
     ],
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why; it goes into the audit log.")
+        str, typer.Option("--reason", metavar="WHY", help="It goes into the audit log.")
     ],
     allocation: Folder = None,
 ) -> None:

@@ -88,8 +88,11 @@ def test_least_room_and_its_defaults() -> None:
         ("mains", "plugins: [{name: x}]\nmains", "`version` is missing"),
         ("mains", "plugins: [{name: ../x, version: 1.0.0}]\nmains", "no name of a package"),
         ("mains", "plugins: [{name: x, version: '>=1'}]\nmains", "no exact version"),
-        ("mains", "plugins: [{name: a-b, version: 1.0.0}, {name: A_b, version: 1.0.0}]\nmains",
-         "`A_b` is listed twice"),
+        (
+            "mains",
+            "plugins: [{name: a-b, version: 1.0.0}, {name: A_b, version: 1.0.0}]\nmains",
+            "`A_b` is listed twice",
+        ),
         ("mains", "plugins: x\nmains", "a list is wanted"),
         ("mains", "language: de\nmains", "'en'"),
         ("mains", "publish: maybe\nmains", "`yes` or `no`"),
