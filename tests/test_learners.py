@@ -281,7 +281,13 @@ FOLLOWS = {
 DEEP = replace(TRAITS["drifter"], falls=0.5, falls_over_s=FAST_S)
 
 
-@pytest.mark.parametrize("above", FOLLOWS.values(), ids=FOLLOWS)
+@pytest.mark.parametrize(
+    "above",
+    [
+        pytest.param(FOLLOWS["running"], id="running"),
+        pytest.param(FOLLOWS["staircase"], id="staircase", marks=pytest.mark.slow),
+    ],
+)
 def test_a_threshold_that_follows_pays_a_falling_rhythm_as_before(above: str) -> None:
     stands = run_scenario(scenario(), DEEP)
     follows = run_scenario(scenario(above), DEEP)

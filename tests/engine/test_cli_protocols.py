@@ -536,6 +536,16 @@ def test_new_asks_in_a_terminal(
     assert sum(s.kind == "train" for s in protocol.session) == 5
 
 
+def test_a_variant_that_is_less_careful_is_told(
+    here: Callable[..., Answer], tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("format: 2\nextends: gamma\nname: mine\nsafety: none\n", encoding="utf-8")
+    said = here("check", file).out
+    assert said.count("It may run in clinical rooms, which the protocol it extends stays out") == 1
+    assert "experimental (grade X) and may run in clinical rooms" in said
+
+
 @pytest.mark.parametrize("age", ["-4", "0", "nan", "500"])
 def test_an_age_that_nobody_has_is_refused(age: str, here: Callable[..., Answer]) -> None:
     answer = here("check", "smr_up", "--age", age)
