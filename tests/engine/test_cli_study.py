@@ -14,7 +14,7 @@ import pytest
 from engine import audit, seal
 from engine.cli import main as cli
 from engine.cli import study as commands
-from engine.enrol import enrol
+from engine.enrol import begin_session, enrol, session_number
 from engine.seal import Allocation, Cost
 from engine.study import load_study
 
@@ -329,3 +329,36 @@ def test_nothing_plain_in_the_folder_tells_an_arm(
         if path != study and path.is_file():
             data = path.read_bytes()
             assert not any(w in data for w in (b"zebra", b"walrus", b"noise")), path
+
+
+# ---------------------------------------------------------------- tokens and sessions
+
+
+def test_next_tells_the_tokens_in_their_order(study: Path, allocated: Answer, here: Any) -> None:
+    first = token_of(study)
+    answer = here("study", "next", study)
+    assert (answer.code, answer.out) == (0, f"all: {first}\n")
+    enrol(study.parent, first, "A17")
+    second = here("study", "next", study, "--stratum", "all").out.split()[-1]
+    assert second != first
+    assert here("study", "next", study, "--stratum", "other").code == 2
+
+
+def test_a_session_that_did_not_come_about_is_run_again(
+    study: Path, allocated: Answer, here: Any
+) -> None:
+    token = token_of(study)
+    reason = "the baseline failed three times"
+    assert here("study", "repeat", study, "--participant", token, "--reason", reason).code == 2
+    enrol(study.parent, token, "A17")
+    assert begin_session(study.parent, token, "one.xdf") == 1
+    assert here("study", "repeat", study, "--participant", token, "--reason", "why").code == 2
+    answer = here("study", "repeat", study, "--participant", token.lower(), "--reason", reason)
+    assert answer.code == 0
+    assert "Session 1" in answer.out
+    assert "one.xdf" in answer.out
+    assert session_number(study.parent, token) == 0
+    assert begin_session(study.parent, token, "two.xdf") == 1
+    last = audit.read_audit(study.parent / audit.AUDIT_FILE)[-1]
+    assert last.what == "session to be repeated"
+    assert last.details["reason"] == reason
