@@ -144,8 +144,8 @@ def describe(feature: str, values: Float, scale: Scale) -> Baseline:
     if not (math.isfinite(mad) and mad > 0.0):
         raise RunError(
             f"{feature} did not vary during the baseline (its spread is {mad:g}).",
-            "Check that the stream is live and the electrodes of this feature are connected; a share "
-            "that hardly varies needs a narrower range or a fixed threshold.",
+            "Check that the stream is live and the electrodes of this feature are connected; a "
+            "share that hardly varies needs a narrower range or a fixed threshold.",
         )
     return Baseline(
         feature=feature,
