@@ -432,7 +432,7 @@ def _introduce(
         say(f"Not for people with: {', '.join(protocol.safety.exclude)}.")
     if protocol.evidence.refs:
         say(f"Sources: {'; '.join(protocol.evidence.refs)}")
-    if options.control is not None:
+    if options.control is not None and options.control.kind != "real":
         say(f"CONTROL CONDITION: {described(options.control.kind)}.")
     if _is_test(options, room):
         say("TEST SESSION: shortened, or in a room for tests; not for training a person.")
