@@ -22,9 +22,9 @@ def test_both_arms_are_decided_on_the_same_points(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 def test_no_arm_is_told_by_its_time(tmp_path: Path) -> None:
     """B5: medians and 95th percentiles of ten minutes differ by less than 5 ms."""
     ages = compared(live(600.0, tmp_path))
-    assert min(ages[kind]["n"] for kind in ("real", "replay_other")) > 10_000
+    assert min(ages[kind]["n"] for kind in ("real", "replay_other")) > 8_000
     assert max(ages["differ_ms"].values()) < 1e3 * LIMIT_S, ages
