@@ -31,6 +31,7 @@ FORMAT = 1
 LEAST_S = 10.0  # of clean feedback in every block
 LEAST_TEST_S = 1.0  # in a test session, for other test sessions
 MOST_BYTES = 50_000_000
+# What a mauled zip or array header raises besides ValueError.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError, OverflowError)
 
 

@@ -430,6 +430,9 @@ def _introduce(
         say(f"Note: {line}")
     if protocol.safety.exclude:
         say(f"Not for people with: {', '.join(protocol.safety.exclude)}.")
+    if loaded.loosened:
+        parents = " and ".join(Path(source.file).stem for source in loaded.extends)
+        say(f"LESS CAREFUL than {parents}: {' '.join(loaded.loosened)}")
     if protocol.evidence.refs:
         say(f"Sources: {'; '.join(protocol.evidence.refs)}")
     if options.control is not None and options.control.kind != "real":

@@ -45,6 +45,8 @@ class Loaded:
         The files it extends, the nearest first.
     written_format : int
         The format that the file itself is written in.
+    loosened : tuple of str
+        The hints on what is less careful than in what it extends.
     """
 
     protocol: Protocol
@@ -55,6 +57,7 @@ class Loaded:
     root: Map | None = None
     extends: tuple[Source, ...] = ()
     written_format: int = Protocol.newest_format
+    loosened: tuple[str, ...] = ()
 
 
 def library() -> tuple[str, ...]:
@@ -119,15 +122,17 @@ def load(
         text = "\n".join(
             [text, *(f"# --- extended: {Path(s.file).name}\n{s.text}" for s in parents)]
         )
+    less = tuple(_loosened(protocol, parents))
     return Loaded(
         protocol,
         path,
         sha256,
         text,
-        (*hints(protocol), *_loosened(protocol, parents)),
+        (*hints(protocol), *less),
         source.root,
         parents,
         int(written) if isinstance(written, int) else Protocol.newest_format,
+        less,
     )
 
 

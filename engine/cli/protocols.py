@@ -234,7 +234,6 @@ class _Checked:
     def sections(self) -> tuple[Section, ...]:
         """Return everything as sentences under headings."""
         from protocols.describe import Section, describe
-        from protocols.hints import hints
 
         loaded = self.loaded
         delays_s = _delays_s(loaded.protocol.features, self.kinds)
@@ -267,9 +266,7 @@ class _Checked:
         if changed:
             parents = " and ".join(Path(s.file).stem for s in loaded.extends)
             line = f"It changes {', '.join(changed)}; all else is as in {parents}."
-            told_above = tuple(hints(loaded.protocol))
-            less = [h for h in loaded.hints if h not in told_above]
-            more.append(Section("What it extends", (line, *less)))
+            more.append(Section("What it extends", (line, *loaded.loosened)))
         return (*told, *more)
 
     def said(self) -> str:

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.words import Json, Plainly, asked, mistakes_as, print_json, refuse_existing, say
-from engine.errors import FileError, InputError
+from engine.cli.words import (
+    Json,
+    Plainly,
+    asked,
+    mistakes_as,
+    print_json,
+    refuse_existing,
+    say,
+    write_new,
+)
+from engine.errors import InputError
 
 if TYPE_CHECKING:
     from engine.room import Room
@@ -123,16 +132,7 @@ def room_new(
         loopback_only=loopback,
         folder=record,
     )
-    try:
-        with file.open("x", encoding="utf-8", newline="\n") as new:
-            new.write(text)
-    except FileExistsError:
-        refuse_existing(file)
-        raise
-    except OSError as error:
-        raise FileError(
-            f"{file} cannot be written: {error.strerror or error}.", "Choose another place."
-        ) from error
+    write_new(file, text)
     say(f"Written: {file}")
     say(f"Next:    neuroloop doctor --room {file}")
 

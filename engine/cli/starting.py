@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from engine.cli.words import Plainly, asked, refuse_existing, say
-from engine.errors import FileError, InputError, YamlError
+from engine.cli.words import Plainly, asked, refuse_existing, say, write_new
+from engine.errors import InputError, YamlError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +164,7 @@ def new(
             )
         )  # fmt: skip
     _validated(text, file.name)
-    _write(file, text)
+    write_new(file, text)
     say(f"Written: {file}")
     say(f"Next:    neuroloop check {file}")
 
@@ -291,19 +291,6 @@ def _validated(text: str, name: str) -> Any:
             ) from None
 
 
-def _write(file: Path, text: str) -> None:
-    try:
-        with file.open("x", encoding="utf-8", newline="\n") as made:
-            made.write(text)
-    except FileExistsError:
-        refuse_existing(file)
-        raise
-    except OSError as error:
-        raise FileError(
-            f"{file} cannot be written: {error.strerror or error}.", "Choose another place."
-        ) from error
-
-
 # ---------------------------------------------------------------- migrate
 
 
@@ -342,7 +329,7 @@ def _checked(text: str, out: Path) -> None:
     from engine.features import FEATURES
     from protocols.load import load
 
-    _write(out, text)
+    write_new(out, text)
     try:
         load(out, FEATURES)
     except YamlError as error:

@@ -178,6 +178,20 @@ def refuse_existing(file: Path) -> None:
         raise FileError(f"{file} exists already.", "Choose another name; nothing was overwritten.")
 
 
+def write_new(file: Path, text: str) -> None:
+    """Write a text file that must not exist yet."""
+    try:
+        with file.open("x", encoding="utf-8", newline="\n") as new:
+            new.write(text)
+    except FileExistsError:
+        refuse_existing(file)
+        raise
+    except OSError as error:
+        raise FileError(
+            f"{file} cannot be written: {error.strerror or error}.", "Choose another place."
+        ) from error
+
+
 # ---------------------------------------------------------------- the log
 
 

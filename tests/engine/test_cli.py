@@ -696,6 +696,18 @@ def test_streams_are_listed_with_what_is_wrong(simulated: Path, tmp_path: Path, 
     assert "wants another name and source_id" in row["room"]
 
 
+def test_run_says_where_a_variant_is_less_careful(here: Any, tmp_path: Path) -> None:
+    variant = tmp_path / "mine.yaml"
+    variant.write_text(
+        "format: 2\nextends: alpha_theta\nname: mine\nsafety: none\n", encoding="utf-8"
+    )
+    where = ("--room", "sim", "--find", "1", "--short", "60", "--out", tmp_path / "s")
+    told = " ".join(here("run", variant, *where).out.split())
+    assert "LESS CAREFUL than alpha_theta: It runs without a clinician" in told
+    assert "It does not exclude psychosis" in told
+    assert "LESS CAREFUL" not in here("run", "smr_up", *where).out
+
+
 def test_the_wrong_stream_is_told(simulated: Path, here: Any, tmp_path: Path) -> None:
     name = load_room(simulated).stream.name
     answer = here("run", "smr_up", "--room", "sim", "--find", "1", "--out", tmp_path / "s")

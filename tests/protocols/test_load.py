@@ -413,12 +413,12 @@ def test_a_variant_that_is_less_careful_is_told(safety: str, told: str, tmp_path
     careful = "safety: {clinician: present, rooms: [research, test], exclude: [psychosis]}\nneeds:"
     (tmp_path / "careful.yaml").write_text(SMR.replace("needs:", careful), encoding="utf-8")
     child = "format: 2\nextends: ./careful.yaml\nname: mine\n"
-    assert not [h for h in _load(child, tmp_path).hints if "it extends" in h]
-    (hint,) = [h for h in _load(f"{child}safety: {{{safety}}}\n", tmp_path).hints
-               if "it extends" in h]  # fmt: skip
+    assert not _load(child, tmp_path).loosened
+    loaded = _load(f"{child}safety: {{{safety}}}\n", tmp_path)
+    (hint,) = loaded.loosened
     assert told in hint
-    gone = [h for h in _load(f"{child}safety: none\n", tmp_path).hints if "it extends" in h]
-    assert len(gone) == 3
+    assert hint in loaded.hints
+    assert len(_load(f"{child}safety: none\n", tmp_path).loosened) == 3
 
 
 @pytest.mark.parametrize(
