@@ -296,7 +296,12 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
     ):
         if joined is not None:
             joined.begin(options.client, path)
-        outcome, frames = _conduct(options, prepared, path, headless, interrupted)
+        try:
+            outcome, frames = _conduct(options, prepared, path, headless, interrupted)
+        except KeyboardInterrupt:  # the second Ctrl-C
+            say(f"Recording: {path}")
+            say(f"No report was made; make it with: neuroloop report {path}")
+            raise
     say(outcome.sentence)
     say(f"Recording: {path}")
     if expected is not None:
