@@ -30,6 +30,7 @@ __all__ = [
     "feature_row",
     "input_text",
     "plain",
+    "SHOWN",
     "presented_row",
     "strict_json",
 ]
@@ -69,7 +70,14 @@ class Streams:
 
 
 CHECK_COLUMNS = ("offset", "length", "crc32", "stream", "first_row")
-PRESENTED_COLUMNS = ("seq", "t", "sent", "t_flip", "level", "reward", "guard")
+PRESENTED_COLUMNS = (
+    "seq", "t", "sent", "t_flip", "level", "reward", "guard", "frame", "screen", "heard", "patch",
+)  # fmt: skip
+SHOWN = (
+    "welcome", "instruction", "countdown", "feedback", "transfer", "rest", "test", "neutral", "end",
+    "probe", "lost", "stopped", "other",
+)  # fmt: skip
+"""Screens by their number in the ``presented`` stream; the last one stands for any other."""
 
 
 # ---------------------------------------------------------------- values as rows
@@ -193,7 +201,19 @@ def decision_row(decision: Decision) -> Float:
 def presented_row(shown: Presented) -> Float:
     """Return a Presented as one row of the ``presented`` stream; None becomes NaN."""
     level = math.nan if shown.level is None else shown.level
-    row = (shown.seq, shown.t, shown.sent, shown.t_flip, level, shown.reward, shown.guard)
+    row = (
+        shown.seq,
+        shown.t,
+        shown.sent,
+        shown.t_flip,
+        level,
+        shown.reward,
+        shown.guard,
+        shown.frame,
+        SHOWN.index(shown.screen if shown.screen in SHOWN else "other"),
+        math.nan if shown.heard is None else shown.heard,
+        shown.patch,
+    )
     return np.array(row, dtype=np.float64)
 
 

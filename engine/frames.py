@@ -36,6 +36,7 @@ __all__ = [
     "Quality",
     "RestBlock",
     "Show",
+    "Summary",
     "StreamSpec",
     "frozen",
     "hop_samples",
@@ -421,6 +422,27 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """What a person is told after a training block.
+
+    Parameters
+    ----------
+    rewards : int
+        Of the block, as presented.
+    clean_s, lasts_s : float
+        Seconds with a clean signal, and of the block.
+    z : float or None
+        Mean of the trained feature over clean time, in baseline spreads, positive in the trained
+        direction; None where it is unknown or must not be told.
+    """
+
+    rewards: int
+    clean_s: float
+    lasts_s: float
+    z: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Show:
     """What the person's window should present now; the newest one wins.
 
@@ -442,16 +464,22 @@ class Show:
     progress: float = 0.0  # of the session, 0..1
     eyes: str = "open"
     gain: float = 1.0  # operator's volume 0..1, below the guard's cap
+    summary: Summary | None = None  # of the training block before this rest
+    probe: int = 0  # odd: the photodiode's patch is lit; each rise also clicks (screen "probe")
 
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """Closes the latency loop for one shown value."""
+    """One frame as the person saw it; the first one of a value closes its latency loop."""
 
     seq: int
     t: float  # stamp of the newest sample
     sent: float
     t_flip: float
     level: float | None  # as drawn, after smoothing, easing and guard
-    reward: bool
+    reward: bool  # a reward begins to show
     guard: int  # bits: 1 flash, 2 slope, 4 red, 8 loudness
+    frame: int = -1  # running number since the window opened
+    screen: str = ""  # as drawn, of `SCREENS` or a curtain of the window's own
+    heard: float | None = None  # level that a continuous sound follows; None is silence
+    patch: bool = False  # whether the photodiode's patch is lit

@@ -26,6 +26,7 @@ from engine.columns import (
     FORMAT,
     HELD,
     PRESENTED_COLUMNS,
+    SHOWN,
     WHY,
     Streams,
     decision_columns,
@@ -279,6 +280,7 @@ class Recorder:
             },
             Streams.PRESENTED: {
                 "guard_bits": {"flash": 1, "slope": 2, "red": 4, "loudness": 8},
+                "screen_codes": SHOWN,
             },
         }
         names = {

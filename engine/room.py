@@ -33,10 +33,12 @@ from engine.units import RATE, VOLTAGE, described, mistake, number, quantity, sh
 
 __all__ = [
     "LslSettings",
+    "Media",
     "Plugin",
     "RecordSettings",
     "Room",
     "Screen",
+    "SoundFiles",
     "SoundSettings",
     "StreamChoice",
     "load_room",
@@ -193,6 +195,36 @@ class Screen(Strict):
     ) = None
     full_screen: YesNo = True
     required: YesNo = True
+    photodiode: Literal["none", "top-left", "top-right", "bottom-left", "bottom-right"] = "none"
+
+
+class Media(Strict):
+    """The room's own images and film, for the pictures `puzzle` and `video`."""
+
+    images: Annotated[Text, AfterValidator(_folder)] | None = None
+    film: Annotated[Text, AfterValidator(_folder)] | None = None
+
+
+class SoundFiles(Strict):
+    """The room's own sounds instead of the built-in ones; WAV, FLAC, MP3 or Ogg Vorbis.
+
+    `start`, `end`, `rest`, `baseline` and `wake` mark the parts of a session, for closed eyes: a
+    spoken word, for example.
+    """
+
+    chime: Annotated[Text, AfterValidator(_folder)] | None = None
+    ambience: Annotated[Text, AfterValidator(_folder)] | None = None
+    start: Annotated[Text, AfterValidator(_folder)] | None = None
+    end: Annotated[Text, AfterValidator(_folder)] | None = None
+    rest: Annotated[Text, AfterValidator(_folder)] | None = None
+    baseline: Annotated[Text, AfterValidator(_folder)] | None = None
+    wake: Annotated[Text, AfterValidator(_folder)] | None = None
+
+    @property
+    def given(self) -> tuple[tuple[str, str], ...]:
+        """Name and path of those that are given."""
+        pairs = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return tuple((name, path) for name, path in pairs if path is not None)
 
 
 class SoundSettings(Strict):
@@ -205,8 +237,9 @@ class SoundSettings(Strict):
     required: YesNo = True
     spl_fullscale_dba: Annotated[float, _plain_number(40.0, 140.0)] | None = None
     cap: Share = UNCALIBRATED_CAP
-
-    later: ClassVar[tuple[str, ...]] = ("device",)
+    device: Text | None = None
+    files: SoundFiles = SoundFiles()
+    click: YesNo = False
 
     @model_validator(mode="after")
     def _not_loud(self) -> SoundSettings:
@@ -268,14 +301,13 @@ class Room(Strict):
     markers: Names = ()
     publish: YesNo = True
     plugins: Annotated[tuple[Plugin, ...], AfterValidator(_once)] = ()
-    language: Literal["en"] = "en"
+    media: Media = Media()
+    language: Literal["en", "de"] = "en"
     reduced_motion: YesNo = False
+    large_text: YesNo = False
+    high_contrast: YesNo = False
 
-    later: ClassVar[tuple[str, ...]] = (
-        "operator_screen",
-        "calibration",
-        "high_contrast",
-    )
+    later: ClassVar[tuple[str, ...]] = ("operator_screen", "calibration")
 
     @property
     def wanted_plugins(self) -> tuple[tuple[str, str], ...]:

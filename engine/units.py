@@ -22,6 +22,7 @@ __all__ = [
     "BAND",
     "IAF_RANGE_HZ",
     "MAD",
+    "PACE",
     "NOMINAL_IAF_HZ",
     "POWER",
     "RATE",
@@ -86,7 +87,8 @@ POWER = Kind("a power", "uV2", {"uV2": (1, 1)}, ("12 uV2",))
 MAD = Kind("a multiple of the median absolute deviation", "mad", {"mad": (1, 1)}, ("-1 mad",))
 SD = Kind("a multiple of the standard deviation", "sd", {"sd": (1, 1)}, ("0.5 sd",))
 ACCELERATION = Kind("an acceleration", "g", {"g": (1, 1), "mg": (1, 1000)}, ("0.1 g",))
-ALL = (TIME, RATE, SHARE, VOLTAGE, POWER, MAD, SD, ACCELERATION)
+PACE = Kind("a pace", "/min", {"/min": (1, 1)}, ("6 /min",))
+ALL = (TIME, RATE, SHARE, VOLTAGE, POWER, MAD, SD, ACCELERATION, PACE)
 
 _NUMBER = r"[+-]?(?:\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})(?:[eE][+-]?\d{1,2})?"
 _ONE = re.compile(rf"({_NUMBER})\s*([^\d\s.+-][^\s]*)?")

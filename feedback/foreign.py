@@ -11,7 +11,8 @@ from typing import Any
 
 import pygame
 
-from feedback.pictures import Picture, Stage, Still
+from feedback.scenes.still import Still
+from feedback.stage import Moment, Picture, Stage
 
 __all__ = ["ForeignPicture"]
 
@@ -46,8 +47,8 @@ class ForeignPicture:
         """Whether the still symbol is shown."""
         return self._picture is None
 
-    def draw(self, surface: Any, level: float, live: float, glow: float) -> None:
-        """Draw one frame; see `feedback.pictures.Picture`."""
+    def draw(self, surface: Any, moment: Moment) -> None:
+        """Draw one frame; see `feedback.stage.Picture`."""
         if self._picture is not None:
             try:
                 own = self._own
@@ -55,7 +56,7 @@ class ForeignPicture:
                 own.set_alpha(None)
                 own.set_colorkey(None)
                 own.blit(self._stage.background, (0, 0))
-                self._picture.draw(own, level, live, glow)
+                self._picture.draw(own, moment)
                 surface.blit(own, (0, 0))
                 return
             except (Exception, SystemExit) as error:
@@ -64,4 +65,4 @@ class ForeignPicture:
                     f"The picture `{self._name}` failed ({type(error).__name__}: {error}). A still "
                     "symbol is shown instead, which does not follow the level."
                 )
-        self._still.draw(surface, level, live, glow)
+        self._still.draw(surface, moment)

@@ -36,8 +36,9 @@ SCREENS = (
     "test",
     "neutral",
     "end",
+    "probe",
 )
-"""Screens the engine may ask for (`Show.screen`)."""
+"""Screens the engine may ask for (`Show.screen`); ``probe`` is for measuring delays."""
 
 CUES = ("start", "end", "rest", "baseline", "test", "wake")
 """Short tones that mark the parts of a session, for closed eyes."""
@@ -56,14 +57,20 @@ class PictureKind:
     mapping : str
         What moves with the level: the picture's one continuous mapping.
     factory : str
-        ``module:class`` of the drawing code, a `feedback.pictures.Picture` made from the
-        `feedback.pictures.Stage`. Only the person's window imports it.
+        ``module:class`` of the drawing code, a `feedback.stage.Picture` made from the
+        `feedback.stage.Stage`. Only the person's window imports it.
+    needs : {"", "images", "film"}
+        Which of the room's own media it shows; without them the session is refused.
+    calm : bool
+        Whether it is plain enough for relaxation: nothing flies, nothing is collected.
     """
 
     name: str
     doc: str
     mapping: str
     factory: str
+    needs: Literal["", "images", "film"] = ""
+    calm: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +87,17 @@ class SoundKind:
         One sentence for people.
     factory : str
         ``module:function`` of the synthesis: from the rate in Hz to samples of shape ``(n, 2)``,
-        or for a continuous sound to two loops of such samples, the warm one and the bright one.
+        or for a continuous sound to two loops of such samples, the warm one and the bright one, or
+        to a `feedback.voices.Voice`.
+    needs : {"", "film"}
+        Which of the room's own media it plays; without them the session is refused.
     """
 
     name: str
     role: Literal["on_reward", "continuous"]
     doc: str
     factory: str
+    needs: Literal["", "film"] = ""
 
 
 PICTURES: Mapping[str, PictureKind] = MappingProxyType(
@@ -97,19 +108,61 @@ PICTURES: Mapping[str, PictureKind] = MappingProxyType(
                 "orb",
                 "A soft light that grows and brightens; a gentle glow marks a reward.",
                 "radius and brightness",
-                "feedback.pictures:Orb",
+                "feedback.scenes.orb:Orb",
             ),
             PictureKind(
                 "bar",
                 "A quiet vertical bar beside a plain scale; a gentle glow marks a reward.",
                 "height",
-                "feedback.pictures:Bar",
+                "feedback.scenes.bar:Bar",
+            ),
+            PictureKind(
+                "horizon",
+                "A landscape: the sun stands as high as the level, light and weather follow.",
+                "height of the sun",
+                "feedback.scenes.horizon:Horizon",
+            ),
+            PictureKind(
+                "garden",
+                "A garden in which every reward grows something that stays; a firefly rises with "
+                "the level.",
+                "height of the firefly",
+                "feedback.scenes.garden:Garden",
+                calm=False,
+            ),
+            PictureKind(
+                "flight",
+                "A slow flight over hills whose speed follows the level; a gauge tells it at once.",
+                "length of the gauge",
+                "feedback.scenes.flight:Flight",
+                calm=False,
+            ),
+            PictureKind(
+                "puzzle",
+                "A picture that rewards uncover piece by piece; the room may name its own images.",
+                "length of the edge that fills",
+                "feedback.scenes.puzzle:Puzzle",
+                calm=False,
+            ),
+            PictureKind(
+                "video",
+                "The room's own film, larger and brighter as the level rises, never flashing.",
+                "length of the line below the film",
+                "feedback.scenes.video:Video",
+                needs="film",
+                calm=False,
+            ),
+            PictureKind(
+                "breath",
+                "A breathing pacer; the ring around it closes with the level.",
+                "length of the ring",
+                "feedback.scenes.breath:Breath",
             ),
             PictureKind(
                 "none",
                 "A fixed symbol that never changes: for feedback by sound alone.",
                 "nothing",
-                "feedback.pictures:Still",
+                "feedback.scenes.still:Still",
             ),
         )
     }
@@ -123,13 +176,39 @@ SOUNDS: Mapping[str, SoundKind] = MappingProxyType(
                 "chime",
                 "on_reward",
                 "A soft bell of 0.7 s at each reward.",
-                "feedback.sound:chime",
+                "feedback.voices:chime",
             ),
             SoundKind(
                 "ambience",
                 "continuous",
                 "A warm chord that becomes fuller and brighter with the level, by 6 dB at most.",
-                "feedback.sound:ambience",
+                "feedback.voices:ambience",
+            ),
+            SoundKind(
+                "tone_pitch",
+                "continuous",
+                "A soft tone whose pitch rises with the level, by an octave, equally loud.",
+                "feedback.voices:tone_pitch",
+            ),
+            SoundKind(
+                "tone_volume",
+                "continuous",
+                "A soft tone that becomes louder with the level, by 12 dB at most.",
+                "feedback.voices:tone_volume",
+            ),
+            SoundKind(
+                "two_voices",
+                "continuous",
+                "Two voices for closed eyes: the low one swells with the level, the high one with "
+                "each reward, and ebbs.",
+                "feedback.voices:two_voices",
+            ),
+            SoundKind(
+                "film",
+                "continuous",
+                "The sound of the room's own film, as loud as the level.",
+                "feedback.film:film_sound",
+                needs="film",
             ),
         )
     }

@@ -11,11 +11,7 @@ import gc
 import math
 import os
 import platform
-import queue
-import struct
 import sys
-import threading
-import zlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,14 +25,17 @@ import pygame
 from engine.clock import Clock, LslClock
 from engine.errors import InputError
 from engine.frames import Presented, Show
+from feedback.album import Album
 from feedback.foreign import ForeignPicture
 from feedback.guard import COLS, ROWS, FlashGuard, SoundGuard, Verdict, cap_gain
-from feedback.pictures import Screens, Stage
+from feedback.motion import Glow, Growth, LevelEase
 from feedback.registry import PICTURES, SOUNDS, resolve, with_plugins
+from feedback.screens import Screens
 from feedback.sound import Speaker, Synth
+from feedback.stage import Media, Moment, Stage, Style
 from feedback.worker import Alive, Beat, Close, Fault, Key, Port, Ready, WindowSpec
 
-__all__ = ["Glow", "LevelEase", "WindowLoop"]
+__all__ = ["WindowLoop"]
 
 LOST_AFTER_S = 0.5
 ENDS_AFTER_S = 10.0  # of being lost
@@ -47,158 +46,12 @@ VSYNC_MARGIN_S = 0.007  # drawing takes 2 to 4 ms at full HD
 SPIN_S = 0.0015  # a sleep may wake this much late
 INVISIBLE_DRIVERS = ("dummy", "offscreen")
 SAMPLES_PER_CELL = 4
-FRAMES_KEPT = 60
-PERIODIC_FRAMES = 36  # of them; the rest is kept for changes of screen
 FRAME_EVERY_S = 4.0
 SLOW_FPS, SLOW_S = 50.0, 2.0
+PATCH_S = 0.20  # a reward lights the photodiode's patch for so long
+PATCH = 0.045  # side of the patch, of the window's height: a hundredth of the guard's area at most
 
 CURTAINS = ("neutral", "lost", "stopped")
-
-
-class LevelEase:
-    """Follow the level; while gated, keep it 0.3 s, then ease to neutral within 1 s.
-
-    Attributes
-    ----------
-    level : float
-        Drawn now, 0..1.
-    live : float
-        1 shows the level, 0 is neutral.
-    settling : float
-        0..1, visibility of the settling icon.
-    """
-
-    KEEP_S = 0.3
-    OUT_S = 1.0
-    BACK_S = 0.4
-    TAU_S = 0.008  # at 60 Hz, 88 % of a change shows in the first frame
-
-    def __init__(self) -> None:
-        self.level = 0.0
-        self.live = 0.0
-        self.settling = 0.0
-        self._gated_s = math.inf
-        self._seen = False
-
-    def reset(self) -> None:
-        """Forget everything: the next honest level starts from neutral."""
-        self.__init__()  # type: ignore[misc]
-
-    def step(self, dt: float, level: float | None) -> None:
-        """Advance by `dt` seconds towards `level`; None means no honest answer."""
-        if level is None or not math.isfinite(level):
-            self._gated_s = self._gated_s + dt if math.isfinite(self._gated_s) else self._gated_s
-            if self._gated_s > self.KEEP_S:
-                self.live = max(0.0, self.live - dt / self.OUT_S)
-                if self._seen:
-                    self.settling = min(1.0, self.settling + dt / 0.5)
-            return
-        target = min(1.0, max(0.0, level))
-        if self.live <= 0.0:
-            self.level = target  # comes up from neutral at its true height
-        else:
-            self.level += (target - self.level) * (1.0 - math.exp(-dt / self.TAU_S))
-        self._gated_s = 0.0
-        self._seen = True
-        self.live = min(1.0, self.live + dt / self.BACK_S)
-        self.settling = max(0.0, self.settling - dt / 0.3)
-
-    @property
-    def eased(self) -> float:
-        """`live` with soft ends."""
-        return self.live * self.live * (3.0 - 2.0 * self.live)
-
-
-class Glow:
-    """A reward's light: in over 0.35 s, out over 0.9 s; rewards close together queue."""
-
-    IN_S = 0.35
-    OUT_S = 0.90
-
-    def __init__(self, strength: float = 1.0) -> None:
-        self._strength = strength
-        self._age_s = math.inf
-        self._waiting = 0
-
-    def add(self, rewards: int) -> None:
-        """Let so many rewards glow."""
-        self._waiting += rewards
-
-    def clear(self) -> None:
-        """Stop glowing and forget what waits."""
-        self._age_s, self._waiting = math.inf, 0
-
-    def step(self, dt: float) -> bool:
-        """Advance by `dt` seconds; return whether a reward begins to show."""
-        self._age_s += dt
-        if self._waiting and self._age_s >= self.IN_S:
-            # A new glow starts from the light that is left of the last one.
-            self._age_s = self.IN_S * self._rise(self.value / max(self._strength, 1e-9))
-            self._waiting -= 1
-            return True
-        return False
-
-    @staticmethod
-    def _rise(value: float) -> float:
-        return math.acos(1.0 - 2.0 * min(1.0, max(0.0, value))) / math.pi
-
-    @property
-    def value(self) -> float:
-        """Light now, 0..1."""
-        if self._age_s < self.IN_S:
-            shape = 0.5 - 0.5 * math.cos(math.pi * self._age_s / self.IN_S)
-        elif self._age_s < self.IN_S + self.OUT_S:
-            shape = 0.5 + 0.5 * math.cos(math.pi * (self._age_s - self.IN_S) / self.OUT_S)
-        else:
-            shape = 0.0
-        return self._strength * shape
-
-
-class _Album:
-    """Save frames of a headless session as PNG, from a thread, a bounded number."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-        self._count = 0
-        self._periodic = 0
-        self._jobs: queue.SimpleQueue[tuple[tuple[int, int], bytes, Path] | None]
-        self._jobs = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="album", daemon=True)
-        self._thread.start()
-
-    def add(self, surface: Any, name: str, periodic: bool) -> None:
-        if self._count >= FRAMES_KEPT or (periodic and self._periodic >= PERIODIC_FRAMES):
-            return
-        path = self._folder / f"{self._count:03d}_{name}.png"
-        self._jobs.put((surface.get_size(), pygame.image.tobytes(surface, "RGB"), path))
-        self._count += 1
-        self._periodic += periodic
-
-    def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            with contextlib.suppress(OSError):
-                _write_png(*job)
-
-    def close(self) -> None:
-        self._jobs.put(None)
-        self._thread.join(5.0)
-
-
-def _write_png(size: tuple[int, int], rgb: bytes, path: Path) -> None:
-    """Write a PNG without holding up the other threads, as pygame's own writer does."""
-    width, height = size
-    rows = np.zeros((height, 1 + 3 * width), dtype=np.uint8)  # each row begins with its filter, 0
-    rows[:, 1:] = np.frombuffer(rgb, dtype=np.uint8).reshape(height, 3 * width)
-    with path.open("wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        for kind, data in (
-            (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-            (b"IDAT", zlib.compress(rows.tobytes(), 3)),
-            (b"IEND", b""),
-        ):
-            file.write(struct.pack(">I", len(data)) + kind + data)
-            file.write(struct.pack(">I", zlib.crc32(kind + data)))
 
 
 class WindowLoop:
@@ -221,14 +74,19 @@ class WindowLoop:
         self.guard = FlashGuard()
         self.ease = LevelEase()
         self.glow = Glow(0.5 if spec.reduced_motion else 1.0)
+        self.growth = Growth()
+        self.frame = 0
         self.synth: Synth | None = None
         self.curtain = ""
         self.missed = 0
         self.screen = ""  # as drawn; the first one fades in from black
         self._speaker: Speaker | None = None
-        self._album: _Album | None = None
+        self._album: Album | None = None
         self._show = Show(seq=-1, t=math.nan, sent=math.nan, screen="welcome", title=spec.title)
-        self._fresh = False  # the show was not presented yet
+        self._picture_t = 0.0
+        self._picture_dt = 0.0
+        self._lit_until = -math.inf  # the photodiode's patch
+        self._patch_lit = False  # as drawn
         self._counts: tuple[int, int] | None = None
         self._heard: float | None = None
         self._gone = False
@@ -288,7 +146,7 @@ class WindowLoop:
         if audio is None:
             return False
         if self.spec.headless and self.spec.frames_dir:
-            self._album = _Album(Path(self.spec.frames_dir))
+            self._album = Album(Path(self.spec.frames_dir))
         self.port.put(
             Ready(
                 versions={
@@ -302,6 +160,8 @@ class WindowLoop:
                 audio=audio,
                 size=self._stage.size,
                 refresh_hz=self._refresh_hz(),
+                vsync=self._vsync,
+                buffer_ms=0.0 if self._speaker is None else self._speaker.buffer_ms,
             )
         )
         return True
@@ -337,13 +197,19 @@ class WindowLoop:
         self._build(self._target.get_size())
 
     def _build(self, size: tuple[int, int]) -> None:
-        self._stage = Stage(size)
-        name = self.spec.picture
+        spec = self.spec
+        self._stage = Stage(
+            size,
+            Style(spec.reduced_motion, spec.large_text, spec.high_contrast),
+            Media(spec.images, spec.film),
+            dict(spec.picture_options),
+        )
+        name = spec.picture
         self.screens = Screens(
             self._stage,
             name if name in PICTURES else "none",
-            self.spec.language,
-            self.spec.test_session,
+            spec.language,
+            spec.test_session,
         )
         if name not in PICTURES:
             self._foreign = self.screens.picture = self._picture(name)
@@ -395,9 +261,16 @@ class WindowLoop:
             return ""
         guard = SoundGuard(cap_gain(spec.spl_fullscale_dba, spec.gain_cap))
         self.synth = Synth(
-            spec.on_reward, spec.continuous, spec.cues != "none", guard, sounds=self._sounds
+            spec.on_reward,
+            spec.continuous,
+            spec.cues != "none",
+            guard,
+            sounds=self._sounds,
+            files=dict(spec.sound_files),
+            media=Media(spec.images, spec.film),
+            spl_fullscale_dba=spec.spl_fullscale_dba,
         )
-        speaker = Speaker(self.synth)
+        speaker = Speaker(self.synth, spec.sound_device)
         try:
             with _quiet_stderr():
                 driver = speaker.open()
@@ -520,14 +393,16 @@ class WindowLoop:
     def _take(self, show: Show) -> None:
         if self._counts is None:
             self._counts = (show.rewards, show.cues)  # a restarted window repeats nothing
+            self.growth.start(show.rewards)
         rewards, cues = self._counts
         if show.rewards > rewards and show.screen == "feedback" and not self.curtain:
             self.glow.add(show.rewards - rewards)
         if show.cues > cues and show.cue and self.synth is not None and not self.curtain:
             self.synth.cue(show.cue)
         self._counts = (show.rewards, show.cues)
+        if show.probe > self._show.probe and self.spec.audio_click and self.synth is not None:
+            self.synth.click()
         self._show = show
-        self._fresh = True
 
     def _gone_for(self, now: float) -> float:
         return now - self._heard if self._heard is not None else 0.0
@@ -567,9 +442,17 @@ class WindowLoop:
         began = self.glow.step(dt)
         if began:
             self._reward_shown = True
+            self.growth.add()
+            self._lit_until = self.clock.now() + PATCH_S
+        self.growth.step(dt)
+        # The picture's own time stands still without an honest answer.
+        self._picture_dt = dt * self.ease.eased if feedback else 0.0
+        self._picture_t += self._picture_dt
         if self.synth is not None:
             if began:
                 self.synth.reward()
+                if self.spec.audio_click:
+                    self.synth.click()
             self.synth.volume = show.gain
             self.synth.level = self.ease.level * self.ease.eased if feedback else 0.0
             self.synth.playing = feedback
@@ -584,9 +467,14 @@ class WindowLoop:
             canvas,
             self._show,
             self.screen,
-            level=self.ease.level,
-            live=self.ease.eased,
-            glow=self.glow.value,
+            Moment(
+                level=self.ease.level,
+                live=self.ease.eased,
+                glow=self.glow.value,
+                rewards=self.growth.value,
+                t=self._picture_t,
+                dt=self._picture_dt,
+            ),
             settling=self.ease.settling,
         )
         if self._fade_from is not None:
@@ -599,6 +487,8 @@ class WindowLoop:
                 canvas.blit(self._fade_from, (0, 0))
             else:
                 self._fade_from = None
+        if self.spec.photodiode:
+            self._draw_patch(canvas)
         wanted = _sample(canvas)
         verdict = self.guard.judge(wanted, now)
         if verdict.grey:
@@ -611,6 +501,23 @@ class WindowLoop:
             self._canvas, self._shown = self._shown, canvas
         self.guard.commit(wanted if not verdict.bits else _sample(self._shown), now)
         return verdict
+
+    @property
+    def _lit(self) -> bool:
+        """Whether the photodiode's patch is lit."""
+        if not self.spec.photodiode or self.curtain:
+            return False
+        if self.screen == "probe":
+            return self._show.probe % 2 == 1
+        return self.clock.now() < self._lit_until
+
+    def _draw_patch(self, canvas: Any) -> None:
+        side = round(PATCH * self._stage.height)
+        width, height = self._stage.size
+        x = width - side if self.spec.photodiode.endswith("right") else 0
+        y = height - side if self.spec.photodiode.startswith("bottom") else 0
+        self._patch_lit = self._lit
+        canvas.fill((255, 255, 255) if self._patch_lit else (0, 0, 0), (x, y, side, side))
 
     def _flip(self) -> float:
         self._target.blit(self._shown, (0, 0))
@@ -633,23 +540,27 @@ class WindowLoop:
         if self.synth is not None:
             self._bits |= self.synth.bits
             self.synth.bits = 0
-        if self._fresh:
-            self._fresh = False
-            show = self._show
-            live = self.screen == "feedback" and self.ease.live > 0.0 and not self._unseen
-            self.port.put(
-                Presented(
-                    seq=show.seq,
-                    t=show.t,
-                    sent=show.sent,
-                    t_flip=t_flip,
-                    level=self.ease.level * self.ease.eased if live else None,
-                    reward=self._reward_shown,
-                    guard=self._bits,
-                )
+        show = self._show
+        feedback = self.screen == "feedback"
+        live = feedback and self.ease.live > 0.0 and not self._unseen
+        self.frame += 1
+        self.port.put(
+            Presented(
+                seq=show.seq,
+                t=show.t,
+                sent=show.sent,
+                t_flip=t_flip,
+                level=self.ease.level * self.ease.eased if live else None,
+                reward=self._reward_shown,
+                guard=self._bits,
+                frame=self.frame,
+                screen=self.screen,
+                heard=self._heard_level,
+                patch=self._patch_lit,
             )
-            self._bits = 0
-            self._reward_shown = False
+        )
+        self._bits = 0
+        self._reward_shown = False
         if t_flip >= self._next_beat:
             self._next_beat = t_flip + BEAT_S
             self._beat(t_flip)
@@ -657,6 +568,13 @@ class WindowLoop:
             periodic = self._next_frame - self._fade_start > FADE_S + 1.0
             self._album.add(self._shown, self.screen, periodic)
             self._next_frame = t_flip + FRAME_EVERY_S
+
+    @property
+    def _heard_level(self) -> float | None:
+        """Return what a continuous sound follows; None while none sounds."""
+        if self.synth is None or self.spec.continuous is None or not self.synth.playing:
+            return None
+        return self.synth.level
 
     @property
     def _unseen(self) -> bool:
@@ -691,6 +609,8 @@ class WindowLoop:
                 missed=self.missed,
                 guarded=self.guard.interventions,
                 starved=self._speaker.starved if self._speaker is not None else 0,
+                sound_delay_ms=self._speaker.delay_ms if self._speaker is not None else None,
+                dose_pa2h=self.synth.dose_pa2h if self.synth is not None else None,
                 curtain=self.curtain,
             )
         )

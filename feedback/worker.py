@@ -71,8 +71,21 @@ class WindowSpec:
         The room's own cap, 0..1; can only lower the guard's.
     language : str
         Of the window's own words.
-    reduced_motion : bool
-        Half as much glow.
+    reduced_motion, large_text, high_contrast : bool
+        See `feedback.stage.Style`.
+    images, film : str
+        Folder of the room's own images, its own film; empty without.
+    sound_files : tuple of (str, str)
+        The room's own sounds: ``chime``, ``ambience`` or one of `feedback.registry.CUES`, and a
+        path.
+    sound_device : str or None
+        Part of the name of the sound device; None is the system's choice.
+    picture_options : tuple of (str, float)
+        Of the picture, as the protocol gives them.
+    photodiode : str
+        Corner in which a patch is lit while a reward begins (``bottom-left`` ...); empty for none.
+    audio_click : bool
+        Whether each lighting of the patch also clicks.
     test_session : bool
         Every screen says TEST SESSION.
     rate_hz : float
@@ -98,6 +111,15 @@ class WindowSpec:
     gain_cap: float = 1.0
     language: str = "en"
     reduced_motion: bool = False
+    large_text: bool = False
+    high_contrast: bool = False
+    images: str = ""
+    film: str = ""
+    sound_files: tuple[tuple[str, str], ...] = ()
+    sound_device: str | None = None
+    picture_options: tuple[tuple[str, float], ...] = ()
+    photodiode: str = ""
+    audio_click: bool = False
     test_session: bool = False
     rate_hz: float = 60.0
     plugins: tuple[tuple[str, str], ...] = ()
@@ -110,9 +132,10 @@ class WindowSpec:
 class Ready:
     """The window is open.
 
-    `versions` are those of what it runs on, plugins among them. `audio` is empty when there is no
-    sound; `refresh_hz` is the screen's rate, or the frame rate asked for where the screen does not
-    tell.
+    `audio` names the back end and device of the sound, `buffer_ms` how much sound waits in them.
+    `vsync` says whether the screen keeps the time (it may turn out not to). `versions` are those of
+    what it runs on, plugins among them. `audio` is empty when there is no sound. `refresh_hz` is
+    the screen's rate, or the frame rate asked for where the screen does not tell.
     """
 
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -120,6 +143,8 @@ class Ready:
     audio: str = ""
     size: tuple[int, int] = (0, 0)
     refresh_hz: float = 60.0
+    vsync: bool = False
+    buffer_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +156,8 @@ class Beat:
     missed: int
     guarded: int = 0
     starved: int = 0  # times the sound ran dry
+    sound_delay_ms: float | None = None  # from a change to the device, measured; None: no sound
+    dose_pa2h: float | None = None  # of sound at the ear so far; None: loudness not calibrated
     curtain: str = ""  # "", "lost" or "stopped"
 
 

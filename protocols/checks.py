@@ -371,6 +371,13 @@ class Check:
         if feedback.picture not in self.pictures:
             what, known = known_names("picture", feedback.picture, self.pictures)
             yield at(("feedback", "picture"), what, known)
+        if feedback.breath is not None and feedback.picture != "breath":
+            yield at(
+                ("feedback", "breath"),
+                f"a pace of breathing means nothing to the picture `{feedback.picture}`",
+                "`picture: breath`, or leave `breath` out",
+                key=True,
+            )
         for key, name in (("on_reward", sound.on_reward), ("continuous", sound.continuous)):
             if name is not None and name not in self.sounds:
                 what, known = known_names("sound", name, self.sounds)

@@ -17,7 +17,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from engine.config import Map, Names, Place, Seq, Strict, Text, Word, YesNo, format_up_to
 from engine.units import (
     ACCELERATION,
+    PACE,
     RATE,
+    SHARE,
     TIME,
     VOLTAGE,
     band,
@@ -334,12 +336,32 @@ class Sound(Strict):
     cues: Literal["none", "tones"] = "tones"
 
 
+class Breath(Strict):
+    """The pace of the picture `breath`: in and out, and how much of it is in.
+
+    4.5 to 6.5 breaths a minute is where heart rate and breath swing together in adults (science:
+    P19), out longer than in.
+    """
+
+    rate_per_min: Annotated[float, *quantity(PACE, 4.5, 6.5)] = Field(default=6.0, alias="rate")
+    in_share: Annotated[float, *quantity(SHARE, 0.3, 0.6)] = Field(default=0.4, alias="in")
+
+
 class Feedback(Strict):
     """What the person perceives."""
 
     level: Level
     picture: Text
+    breath: Breath | None = None
     sound: Sound = Sound()
+
+    @property
+    def picture_options(self) -> tuple[tuple[str, float], ...]:
+        """What the picture is told beside the level."""
+        if self.picture != "breath":
+            return ()
+        breath = self.breath or Breath()
+        return ("rate_per_min", breath.rate_per_min), ("in_share", breath.in_share)
 
 
 class Safety(Strict):

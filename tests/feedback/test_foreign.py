@@ -16,7 +16,8 @@ from engine.errors import InputError
 from engine.frames import Presented, Show
 from feedback.guard import FlashGuard, SoundGuard, luminance
 from feedback.registry import PICTURES, SOUNDS, with_plugins
-from feedback.sound import RATE_HZ, Synth
+from feedback.sound import Synth
+from feedback.voices import RATE_HZ
 from feedback.window import WindowLoop, _sample
 from feedback.worker import Beat, Fault, Ready, Window, WindowSpec
 

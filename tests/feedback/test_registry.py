@@ -8,8 +8,12 @@ from feedback.registry import CUES, PICTURES, SCREENS, SOUNDS, resolve
 
 
 def test_names_are_their_own_keys() -> None:
-    assert set(PICTURES) == {"orb", "bar", "none"}
-    assert set(SOUNDS) == {"chime", "ambience"}
+    assert set(PICTURES) == {
+        "orb", "bar", "horizon", "garden", "flight", "puzzle", "video", "breath", "none",
+    }  # fmt: skip
+    assert set(SOUNDS) == {
+        "chime", "ambience", "tone_pitch", "tone_volume", "two_voices", "film",
+    }  # fmt: skip
     for name, kind in [*PICTURES.items(), *SOUNDS.items()]:
         assert kind.name == name
         assert kind.doc.endswith(".")
@@ -18,7 +22,7 @@ def test_names_are_their_own_keys() -> None:
 
 
 def test_screens_and_cues_are_closed_lists() -> None:
-    assert len(set(SCREENS)) == len(SCREENS) == 9
+    assert len(set(SCREENS)) == len(SCREENS) == 10
     assert {"start", "end", "rest", "baseline"} <= set(CUES)
 
 

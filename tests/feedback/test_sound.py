@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from feedback.guard import LIMIT, SoundGuard
 from feedback.registry import CUES, SOUNDS, resolve
-from feedback.sound import BLOCK, RATE_HZ, Synth, ambience, chime, cue_tones
+from feedback.sound import BLOCK, Synth
+from feedback.voices import RATE_HZ, ambience, chime, cue_tones
 
 
 def synth(continuous: str | None = "ambience", cap: float = 0.25) -> Synth:

@@ -18,9 +18,11 @@ import pytest
 
 from engine.clock import FakeClock
 from engine.frames import Presented, Show
+from feedback.album import write_png as _write_png
 from feedback.guard import FlashGuard, SoundGuard, luminance
+from feedback.motion import Glow, LevelEase
 from feedback.sound import Synth
-from feedback.window import Glow, LevelEase, WindowLoop, _sample, _write_png
+from feedback.window import WindowLoop, _sample
 from feedback.worker import Alive, Beat, Close, Fault, Key, Ready, WindowSpec
 
 FRAME_S = 1 / 60

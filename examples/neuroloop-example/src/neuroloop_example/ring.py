@@ -6,7 +6,7 @@ from typing import Any
 
 import pygame
 
-from feedback.pictures import Stage
+from feedback.stage import Moment, Stage
 
 __all__ = ["Ring"]
 
@@ -27,8 +27,9 @@ class Ring:
         self._small, self._reach = stage.px(0.10), stage.px(0.22)
         self._thick, self._apart = stage.px(0.014), stage.px(0.035)
 
-    def draw(self, surface: Any, level: float, live: float, glow: float) -> None:
-        """Draw one frame over the background, see `feedback.pictures.Picture`."""
+    def draw(self, surface: Any, moment: Moment) -> None:
+        """Draw one frame over the background, see `feedback.stage.Picture`."""
+        level, live, glow = moment.level, moment.live, moment.glow
         radius = round(self._small + self._reach * level * live)
         colour = _mixed(GREY, WARM, live)
         pygame.draw.circle(surface, colour, self._centre, radius, self._thick)

@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 from engine.frames import Show
 from feedback.guard import luminance, red_ratio
-from feedback.pictures import TEXTS, Orb, Screens, Stage, text_lines
+from feedback.messages import words
 from feedback.registry import PICTURES, SCREENS, resolve
+from feedback.scenes.orb import Orb
+from feedback.screens import Screens
+from feedback.stage import Moment, Stage, text_lines
 
 SIZES = [(640, 360), (1280, 720), (1920, 1080), (1024, 768), (2560, 1080), (480, 800)]
 
@@ -35,9 +38,11 @@ def show(**fields: Any) -> Show:
     return Show(seq=0, t=0.0, sent=0.0, screen="feedback", **fields)
 
 
-def drawn(screens: Screens, screen: str, words: Show | None = None, **state: float) -> Any:
+def drawn(
+    screens: Screens, screen: str, said: Show | None = None, settling: float = 0.0, **state: float
+) -> Any:
     surface = pygame.Surface(screens.stage.size)
-    screens.draw(surface, words or show(), screen, **state)
+    screens.draw(surface, said or show(), screen, Moment(**state), settling=settling)
     return surface
 
 
@@ -51,7 +56,7 @@ def test_every_registered_picture_can_be_made() -> None:
         assert kind.doc
         assert kind.mapping
         surface = stage.background.copy()
-        resolve(kind.factory)(stage).draw(surface, 0.5, 1.0, 0.5)
+        resolve(kind.factory)(stage).draw(surface, Moment(0.5, 1.0, 0.5))
 
 
 @pytest.mark.parametrize("picture", ["orb", "bar"])
@@ -106,10 +111,10 @@ def test_level_shows_without_any_colour() -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_every_screen_fits_every_size(size: tuple[int, int]) -> None:
     screens = Screens(Stage(size), "bar", test_session=True)
-    words = show(title="A rather long title " * 4, text="Word after word, line after line. " * 30)
+    said = show(title="A rather long title " * 4, text="Word after word, line after line. " * 30)
     background = pixels(screens.stage.background)
     for screen in (*SCREENS, "lost", "stopped"):
-        frame = pixels(drawn(screens, screen, words, level=1.0, live=1.0, glow=1.0, settling=1.0))
+        frame = pixels(drawn(screens, screen, said, level=1.0, live=1.0, glow=1.0, settling=1.0))
         for edge in (np.s_[:2, :], np.s_[-2:, :], np.s_[:, :2], np.s_[:, -2:]):
             assert np.array_equal(frame[edge], background[edge]), screen
 
@@ -152,7 +157,7 @@ def test_text_is_balanced() -> None:
 
 def test_words_of_an_unknown_language_fall_back() -> None:
     screens = Screens(Stage((640, 360)), "orb", language="xx")
-    assert screens.word("rest") == TEXTS["en"]["rest"]
+    assert screens.word("rest") == words("en")["rest"]
     assert screens.word("nothing") == ""
 
 

@@ -1,0 +1,130 @@
+"""How level and rewards move on the screen: eased, so that nothing jumps and nothing lingers."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["Glow", "Growth", "LevelEase"]
+
+
+class LevelEase:
+    """Follow the level; while gated, keep it 0.3 s, then ease to neutral within 1 s.
+
+    Attributes
+    ----------
+    level : float
+        Drawn now, 0..1.
+    live : float
+        1 shows the level, 0 is neutral.
+    settling : float
+        0..1, visibility of the settling icon.
+    """
+
+    KEEP_S = 0.3
+    OUT_S = 1.0
+    BACK_S = 0.4
+    TAU_S = 0.008  # at 60 Hz, 88 % of a change shows in the first frame
+
+    def __init__(self) -> None:
+        self.level = 0.0
+        self.live = 0.0
+        self.settling = 0.0
+        self._gated_s = math.inf
+        self._seen = False
+
+    def reset(self) -> None:
+        """Forget everything: the next honest level starts from neutral."""
+        self.__init__()  # type: ignore[misc]
+
+    def step(self, dt: float, level: float | None) -> None:
+        """Advance by `dt` seconds towards `level`; None means no honest answer."""
+        if level is None or not math.isfinite(level):
+            self._gated_s = self._gated_s + dt if math.isfinite(self._gated_s) else self._gated_s
+            if self._gated_s > self.KEEP_S:
+                self.live = max(0.0, self.live - dt / self.OUT_S)
+                if self._seen:
+                    self.settling = min(1.0, self.settling + dt / 0.5)
+            return
+        target = min(1.0, max(0.0, level))
+        if self.live <= 0.0:
+            self.level = target  # comes up from neutral at its true height
+        else:
+            self.level += (target - self.level) * (1.0 - math.exp(-dt / self.TAU_S))
+        self._gated_s = 0.0
+        self._seen = True
+        self.live = min(1.0, self.live + dt / self.BACK_S)
+        self.settling = max(0.0, self.settling - dt / 0.3)
+
+    @property
+    def eased(self) -> float:
+        """`live` with soft ends."""
+        return self.live * self.live * (3.0 - 2.0 * self.live)
+
+
+class Glow:
+    """A reward's light: in over 0.35 s, out over 0.9 s; rewards close together queue."""
+
+    IN_S = 0.35
+    OUT_S = 0.90
+
+    def __init__(self, strength: float = 1.0) -> None:
+        self._strength = strength
+        self._age_s = math.inf
+        self._waiting = 0
+
+    def add(self, rewards: int) -> None:
+        """Let so many rewards glow."""
+        self._waiting += rewards
+
+    def clear(self) -> None:
+        """Stop glowing and forget what waits."""
+        self._age_s, self._waiting = math.inf, 0
+
+    def step(self, dt: float) -> bool:
+        """Advance by `dt` seconds; return whether a reward begins to show."""
+        self._age_s += dt
+        if self._waiting and self._age_s >= self.IN_S:
+            # A new glow starts from the light that is left of the last one.
+            self._age_s = self.IN_S * self._rise(self.value / max(self._strength, 1e-9))
+            self._waiting -= 1
+            return True
+        return False
+
+    @staticmethod
+    def _rise(value: float) -> float:
+        return math.acos(1.0 - 2.0 * min(1.0, max(0.0, value))) / math.pi
+
+    @property
+    def value(self) -> float:
+        """Light now, 0..1."""
+        if self._age_s < self.IN_S:
+            shape = 0.5 - 0.5 * math.cos(math.pi * self._age_s / self.IN_S)
+        elif self._age_s < self.IN_S + self.OUT_S:
+            shape = 0.5 + 0.5 * math.cos(math.pi * (self._age_s - self.IN_S) / self.OUT_S)
+        else:
+            shape = 0.0
+        return self._strength * shape
+
+
+class Growth:
+    """The number of rewards shown so far, running up while the newest one glows."""
+
+    UP_S = 1.2
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self._target = 0.0
+
+    def start(self, rewards: int) -> None:
+        """Begin with what the session has given already; nothing of it grows anew."""
+        self.value = self._target = float(rewards)
+
+    def add(self) -> None:
+        """Let one more reward grow."""
+        self._target += 1.0
+
+    def step(self, dt: float) -> None:
+        """Advance by `dt` seconds."""
+        behind = self._target - self.value
+        # Rewards that came close together catch up rather than queue.
+        self.value = min(self._target, self.value + dt * max(1.0, behind) / self.UP_S)
