@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["Glow", "Growth", "LevelEase"]
+__all__ = ["Glow", "Growth", "LevelEase", "Slew"]
 
 
 class LevelEase:
@@ -128,3 +128,26 @@ class Growth:
         behind = self._target - self.value
         # Rewards that came close together catch up rather than queue.
         self.value = min(self._target, self.value + dt * max(1.0, behind) / self.UP_S)
+
+
+class Slew:
+    """Follow a level no faster than so much per second: for what is large on the screen.
+
+    Parameters
+    ----------
+    per_s : float
+        Largest change in a second.
+    frame_s : float
+        Time between two calls.
+    """
+
+    def __init__(self, per_s: float, frame_s: float = 1.0 / 60.0) -> None:
+        self._most = per_s * frame_s
+        self.value = 0.0
+
+    def step(self, level: float, live: float) -> float:
+        """Return the level as followed; the neutral state begins anew from 0."""
+        target = level if live > 0.0 else 0.0
+        ahead = target - self.value
+        self.value = target if live <= 0.0 else self.value + max(-self._most, min(self._most, ahead))
+        return self.value
