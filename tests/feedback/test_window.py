@@ -166,15 +166,20 @@ def test_ready_names_versions_and_size(bench: Bench) -> None:
     assert ready.audio == ""
 
 
-def test_every_show_is_presented_once_with_its_stamps(bench: Bench) -> None:
+def test_every_frame_is_told_with_the_stamps_it_rests_on(bench: Bench) -> None:
     bench.frames(1.0, level=0.6)
     rows = bench.port.of(Presented)
     assert [r.seq for r in rows] == list(range(1, 61))
     assert all(r.t_flip >= r.sent > r.t for r in rows)
     assert rows[-1].level == pytest.approx(0.6, abs=1e-3)
     assert not any(r.guard for r in rows)
-    bench.frames(0.2, alive=False)
-    assert len(bench.port.of(Presented)) == 60
+    assert [r.frame for r in rows] == list(range(1, 61))
+    assert {r.screen for r in rows} == {"feedback"}
+    bench.frames(0.2, alive=False)  # nothing new: the frames still say what they rest on
+    later = bench.port.of(Presented)[60:]
+    assert len(later) == 12
+    assert {(r.seq, r.t) for r in later} == {(60, rows[-1].t)}
+    assert all(b.t_flip > a.t_flip for a, b in zip(later, later[1:], strict=False))
 
 
 def test_the_newest_show_wins_and_no_reward_is_lost(bench: Bench) -> None:
@@ -188,6 +193,64 @@ def test_the_newest_show_wins_and_no_reward_is_lost(bench: Bench) -> None:
     assert [r.seq for r in rows[-2:]] == [60, 62]
     bench.frames(2.0, rewards=9)
     assert sum(r.reward for r in bench.port.of(Presented)) == 2
+
+
+def test_growth_counts_the_rewards_and_a_new_window_shows_what_was_there(bench: Bench) -> None:
+    bench.frames(0.5, rewards=7)
+    assert bench.loop.growth.value == 7.0
+    bench.frames(0.6, rewards=8)
+    assert 7.0 < bench.loop.growth.value < 8.0
+    bench.frames(3.0, rewards=10)
+    assert bench.loop.growth.value == 10.0
+
+
+def test_the_time_of_a_picture_stands_still_without_an_honest_answer(bench: Bench) -> None:
+    bench.frames(2.0, level=0.5)
+    before = bench.loop._picture_t
+    assert before == pytest.approx(2.0, abs=0.5)
+    bench.frames(2.0, level=None, gated=True)
+    held = bench.loop._picture_t
+    assert held - before < 1.0
+    bench.frames(2.0, level=None, gated=True)
+    assert bench.loop._picture_t == held
+
+
+def patch_of(bench: Bench) -> float:
+    """Return the luminance of the corner where the photodiode sits."""
+    pixels = pygame.surfarray.array3d(bench.loop._shown)
+    return float(luminance(pixels[2:10, -10:-2]).mean())
+
+
+def test_the_patch_for_the_photodiode_is_lit_when_a_reward_begins() -> None:
+    bench = Bench(photodiode="bottom-left", picture="bar").open()
+    bench.frames(1.0, level=0.5, rewards=3)
+    assert patch_of(bench) < 0.01
+    bench.frames(3 * FRAME_S, rewards=4)
+    assert patch_of(bench) > 0.9
+    began = next(r for r in bench.port.of(Presented) if r.reward)
+    assert began.patch
+    bench.frames(0.5, rewards=4)
+    assert patch_of(bench) < 0.01
+    assert bench.loop.guard.interventions == 0
+    rows = bench.port.of(Presented)
+    assert sum(r.patch for r in rows) == pytest.approx(0.20 / FRAME_S, abs=1)
+    bench.loop.close()
+
+
+def test_the_probe_lights_the_patch_by_its_number_and_clicks() -> None:
+    bench = Bench(photodiode="bottom-left", audio_click=True, sound_enabled=True).open()
+    clicks: list[float] = []
+    assert bench.loop.synth is not None
+    bench.loop.synth.click = lambda: clicks.append(bench.clock.now())  # type: ignore[method-assign]
+    for k in range(1, 6):
+        bench.frames(0.2, screen="probe", level=None, probe=k)
+        assert (patch_of(bench) > 0.9) == bool(k % 2)
+    assert len(clicks) == 5
+    flips = [r for r in bench.port.of(Presented) if r.screen == "probe"]
+    turns = [b.frame for a, b in zip(flips, flips[1:], strict=False) if a.patch != b.patch]
+    assert len(turns) == 4
+    assert bench.loop.guard.interventions == 0
+    bench.loop.close()
 
 
 def test_a_restarted_window_repeats_no_rewards(bench: Bench) -> None:
@@ -524,8 +587,8 @@ def test_a_driver_that_ignores_vsync_is_noticed() -> None:
 def test_frames_of_a_headless_session_are_saved_and_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feedback.window.FRAMES_KEPT", 8)
-    monkeypatch.setattr("feedback.window.PERIODIC_FRAMES", 2)
+    monkeypatch.setattr("feedback.album.FRAMES_KEPT", 8)
+    monkeypatch.setattr("feedback.album.PERIODIC_FRAMES", 2)
     bench = Bench(frames_dir=str(tmp_path / "frames")).open()
     bench.frames(1.0, screen="welcome")
     bench.frames(14.0, screen="feedback")

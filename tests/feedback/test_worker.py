@@ -80,7 +80,9 @@ def test_a_window_lives_shows_and_ends(window: Window) -> None:
         window, lambda m: has(Beat)(m) and any(isinstance(x, Presented) and x.seq == 19 for x in m)
     )
     rows = [m.seq for m in messages if isinstance(m, Presented)]
-    assert rows == sorted(set(rows))
+    assert rows == sorted(rows)
+    frames = [m.frame for m in messages if isinstance(m, Presented)]
+    assert frames == list(range(frames[0], frames[0] + len(frames)))
     assert rows[-1] == 19
     assert not has(Fault)(messages)
     window.stop()
