@@ -490,7 +490,7 @@ def _feedback(a: Answers, names: dict[str, str]) -> str:
     if a.eyes == "closed":
         seen = "  picture: none\n  sound:   {on_reward: chime, continuous: ambience, cues: tones}\n"
     else:
-        seen = "  picture: orb                         # orb, bar or none\n"
+        seen = "  picture: orb                         # or horizon, garden, bar, none ...\n"
         seen += "  sound:   {on_reward: chime}\n"
     return (
         "# What is seen and heard: 0 at `from`, 1 at `to` (1 mad: 1.4826 x the median absolute "

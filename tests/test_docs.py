@@ -10,7 +10,15 @@ import pytest
 from engine.errors import InputError, NeuroloopError, RunError, SafetyStop, StreamError
 from engine.faultscript import KINDS
 from engine.features import FEATURES
-from engine.room import RecordSettings, Room, Screen, SoundSettings, StreamChoice
+from engine.room import (
+    Media,
+    RecordSettings,
+    Room,
+    Screen,
+    SoundFiles,
+    SoundSettings,
+    StreamChoice,
+)
 from engine.screening import STATEMENT, from_file
 from feedback.registry import PICTURES, SOUNDS
 from protocols.load import load
@@ -68,9 +76,9 @@ def test_every_feature_picture_sound_and_fault_is_named() -> None:
 
 def test_every_key_of_a_room_is_named() -> None:
     text = page("technician.md")
-    for model in (Room, StreamChoice, Screen, SoundSettings, RecordSettings):
+    for model in (Room, StreamChoice, Screen, SoundSettings, SoundFiles, Media, RecordSettings):
         for key in model.yaml_keys():
-            assert key == "language" or re.search(rf"`([a-z]+: )?{key}`", text), key
+            assert re.search(rf"`([a-z]+: )?{key}`", text), key
 
 
 def test_every_exit_code_is_in_the_table() -> None:

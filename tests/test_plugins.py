@@ -273,11 +273,11 @@ def test_the_code_in_the_docs_works_as_it_stands(plugin: Callable[..., Path]) ->
     assert np.abs(synth.render(4096)).max() > 0.01
     import pygame
 
-    from feedback.pictures import Stage
     from feedback.registry import resolve
+    from feedback.stage import Moment, Stage
 
     pygame.font.init()
     surface = pygame.Surface((320, 180))
-    resolve(pictures["dot"].factory)(Stage((320, 180))).draw(surface, 1.0, 1.0, 0.0)
+    resolve(pictures["dot"].factory)(Stage((320, 180))).draw(surface, Moment(1.0, 1.0))
     assert surface.get_at((160, 90))[:3] == (200, 200, 180)
     assert surface.get_at((0, 0))[:3] == (0, 0, 0)

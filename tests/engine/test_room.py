@@ -94,7 +94,7 @@ def test_least_room_and_its_defaults() -> None:
             "`A_b` is listed twice",
         ),
         ("mains", "plugins: x\nmains", "a list is wanted"),
-        ("mains", "language: de\nmains", "'en'"),
+        ("mains", "language: fr\nmains", "'en'"),
         ("mains", "publish: maybe\nmains", "`yes` or `no`"),
         ("format: 1", "format: 2", "up to format 1"),
     ],
