@@ -20,8 +20,10 @@ from protocols.rewards import REWARDS, RewardKind
 
 __all__ = ["Kind", "Loaded", "library", "load"]
 
-PICTURES = ("orb", "bar", "none")
-SOUNDS = ("chime", "ambience")
+PICTURES = (
+    "orb", "bar", "horizon", "garden", "flight", "puzzle", "video", "breath", "none",
+)  # fmt: skip
+SOUNDS = ("chime", "ambience", "tone_pitch", "tone_volume", "two_voices", "film")
 
 
 @dataclass(frozen=True, slots=True)

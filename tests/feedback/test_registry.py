@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feedback.registry import CUES, PICTURES, SCREENS, SOUNDS, resolve
+from protocols import load
 
 
 def test_names_are_their_own_keys() -> None:
@@ -36,3 +37,9 @@ def test_a_factory_that_does_not_exist_is_an_error() -> None:
         resolve("feedback.registry:Nothing")
     with pytest.raises(ImportError):
         resolve("feedback.nowhere:Nothing")
+
+
+def test_protocols_are_checked_against_the_same_names() -> None:
+    """`protocols` and `feedback` do not know each other; the names are the same all the same."""
+    assert set(load.PICTURES) == set(PICTURES)
+    assert set(load.SOUNDS) == set(SOUNDS)

@@ -218,7 +218,7 @@ def test_upper_alpha_follows_the_person_who_begins_the_blocks() -> None:
 
 def test_alpha_theta_is_heard_guarded_and_watched_over() -> None:
     found = protocol("alpha_theta")
-    assert (found.feedback.picture, found.feedback.sound.continuous) == ("none", "ambience")
+    assert (found.feedback.picture, found.feedback.sound.continuous) == ("none", "two_voices")
     assert found.watch.sleep is not None
     assert found.watch.crossover is not None
     assert (found.watch.crossover.theta, found.watch.crossover.alpha) == ("theta", "alpha")
