@@ -562,6 +562,7 @@ def _conduct(
         recording=path,
         counter=room.stream.counter,
         units=p.units,
+        language=room.language,
     )
     try:
         session = Session(

@@ -1,17 +1,26 @@
-"""What the person should see and hear now: a decision becomes a `Show`. Pure."""
+"""What the person should see and hear now: a decision becomes a `Show`. Pure.
+
+Everything is written in English here and passes through `say`, which puts it into the person's
+language; a text made of several is translated part by part.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.frames import Decision, Phase, PhaseKind, Show
+from engine.frames import Decision, Phase, PhaseKind, Show, Summary
 
-__all__ = ["Cues", "show_for"]
+__all__ = ["COUNTDOWN_S", "Cues", "show_for"]
 
+COUNTDOWN_S = 3.0  # the last of a lead-in counts down
+
+_CHECK_TEXT = "We check the signal. Sit comfortably."
+_END_TEXT = "Thank you. You may relax and move."
 _HOLD_TEXT = "One moment, please."
 _PAUSE_TEXT = "We are pausing."
 _READY_TEXT = "Press the space bar when you are ready."
+_REST_TEXT = "Breathe, blink, and move if you like."
 
 
 @dataclass
@@ -54,6 +63,10 @@ class Cues:
         self.last = name
 
 
+def _as_written(text: str) -> str:
+    return text
+
+
 def show_for(
     decision: Decision | None,
     plan: Sequence[Phase],
@@ -66,6 +79,9 @@ def show_for(
     progress: float,
     title: str,
     ended: PhaseKind | None = None,
+    say: Callable[[str], str] = _as_written,
+    block: Summary | None = None,
+    session: Summary | None = None,
 ) -> Show:
     """Return what the window should present.
 
@@ -91,46 +107,55 @@ def show_for(
         The protocol's title.
     ended : PhaseKind or None
         How the session ended, also when no decision says so.
+    say : callable
+        Puts an English text into the person's language; texts it does not know stay.
+    block, session : Summary or None
+        Of the newest training block, and of all of them.
     """
     kind = ended or (PhaseKind.CHECK if decision is None else decision.kind)
     phase = plan[decision.phase] if decision is not None and decision.phase >= 0 else None
     causes = tuple(held) or (decision.held if decision is not None else ())
     # Before the start the person's screen and sound are tried: a soft picture and a quiet tone.
-    screen, heading, text = "test", title, "We check the signal. Sit comfortably."
+    screen, heading, text = "test", say(title), say(_CHECK_TEXT)
     remaining: float | None = None
     level: float | None = None
     gated = False
+    summary: Summary | None = None
     if phase is not None:
         remaining = max(0.0, phase.lasts_s - (decision.phase_s if decision else 0.0))
     if kind.terminal:
-        screen, heading = "end", "Session complete" if kind is PhaseKind.DONE else "Session ended"
-        text = "Thank you. You may relax and move."
-        remaining = None
+        screen, text = "end", say(_END_TEXT)
+        heading = say("Session complete" if kind is PhaseKind.DONE else "Session ended")
+        remaining, summary = None, session
     elif causes and kind is not PhaseKind.CHECK:
         screen, heading = "neutral", ""
-        text = _PAUSE_TEXT if causes == ("paused",) else _HOLD_TEXT
+        text = say(_PAUSE_TEXT if causes == ("paused",) else _HOLD_TEXT)
         remaining = None
     elif phase is not None and decision is not None:
-        heading, text = "", phase.say
+        heading, text = "", say(phase.say)
         if kind is PhaseKind.READY:
             following = plan[phase.index + 1] if phase.index + 1 < len(plan) else phase
-            heading = _HEADING.get(following.kind, "")
-            screen = "countdown" if (remaining or 0.0) <= 3.0 else "instruction"
+            heading = say(_HEADING.get(following.kind, ""))
+            screen = "countdown" if (remaining or 0.0) <= COUNTDOWN_S else "instruction"
             if phase.waits_s:
                 screen, remaining = "instruction", None
-                text = f"{text} {_READY_TEXT}" if text else _READY_TEXT
+                text = f"{text} {say(_READY_TEXT)}".strip()
+                summary = _just_trained(plan, phase, block)
         elif kind is PhaseKind.TRAIN:
-            screen, text = "feedback", decision.say
+            screen, text = "feedback", say(decision.say)
             level = decision.level
             gated = decision.level is None
         elif kind is PhaseKind.TRANSFER:
             screen = "transfer"
-            text = decision.say or text
+            text = say(decision.say) or text
         else:
             screen = "rest"
-            heading = _HEADING.get(kind, "Rest")
-            if text.rstrip(".") == heading:
-                text = "Breathe, blink, and move if you like."
+            named = _HEADING.get(kind, "Rest")
+            heading = say(named)
+            if phase.say.rstrip(".") == named:
+                text = say(_REST_TEXT)
+            if kind is PhaseKind.REST:
+                summary = _just_trained(plan, phase, block)
     return Show(
         seq=-1 if decision is None else decision.seq,
         t=newest_t,
@@ -147,7 +172,14 @@ def show_for(
         progress=progress,
         eyes=phase.eyes if phase is not None else "open",
         gain=gain,
+        summary=summary,
     )
+
+
+def _just_trained(plan: Sequence[Phase], phase: Phase, block: Summary | None) -> Summary | None:
+    """Return the block's summary where the person has just trained and has time to read."""
+    before = plan[phase.index - 1] if phase.index > 0 else phase
+    return block if before.kind is PhaseKind.TRAIN else None
 
 
 _HEADING = {

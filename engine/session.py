@@ -59,6 +59,7 @@ from engine.sayings import GATE_WORDS, RESUMED, phase_name
 from engine.sayings import sentence as sentence_of
 from engine.screens import Cues, show_for
 from engine.status import Electrode, Status
+from engine.summary import Summaries
 from engine.terminal import Order, View
 from engine.watch import (
     CHUNK_REFUSE_S,
@@ -69,6 +70,7 @@ from engine.watch import (
     Transport,
     implausible,
 )
+from feedback.messages import translator
 from feedback.worker import Beat, Fault, Key, Message, Ready
 from protocols.model import Protocol as Science
 from protocols.plan import total_s
@@ -157,6 +159,8 @@ class SessionSettings:
         Name of the sample-counter column.
     units : mapping of str to str
         Of the features.
+    language : str
+        Of what the person reads.
     """
 
     protocol: Science
@@ -173,6 +177,7 @@ class SessionSettings:
     recording: Path
     counter: str | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    language: str = "en"
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +269,8 @@ class Session:
         self.number = Numberer(settings.spec, settings.counter)
         self.seen = _Seen()
         self._cues = Cues()
+        self._translate = translator(settings.language)
+        self._summaries = Summaries(settings.protocol)
         self._decision: Decision | None = None
         self._frame: FeatureFrame | None = None
         self._newest_stamp = math.nan
@@ -475,6 +482,8 @@ class Session:
         """Record and publish one grid point."""
         if any(e.kind == "drowsy" for e in point.events):
             self._cues.wake()
+        # A comparison with rest would tell which arm this is.
+        compared = self.blind is None and point.real is None
         if self.blind is not None:
             point = self.blind.take(point)
         frame, decision = point.frame, point.decision
@@ -482,6 +491,7 @@ class Session:
         self.recorder.decision(decision)
         for event in point.events:
             self._note(event)
+            self._summaries.see(event, compared=compared)
         if self._end is not None:  # only the recording goes on
             return
         self._cues.see(decision)
@@ -863,6 +873,9 @@ class Session:
             progress=self._progress(),
             title=self.settings.protocol.title,
             ended=None if self._end is None else self._end.kind,
+            say=self._translate,
+            block=self._summaries.block,
+            session=self._summaries.session,
         )
         self.window.show(show)
         if self.publisher is not None:
