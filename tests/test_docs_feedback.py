@@ -65,10 +65,9 @@ class Port:
 
 def test_the_picture_of_the_how_to_works_as_written(plugin: Callable[..., Path]) -> None:
     """It opens in the window, follows the level, is neutral without one, and calm."""
-    (code,) = re.findall(r"```python\n# my_pictures/moon\.py\n(.*?)```", text(), re.DOTALL)
-    (point,) = re.findall(
-        r'```toml\n\[project.entry-points."([^"]+)"\]\n(.*?)```', text(), re.DOTALL
-    )
+    blocks = re.findall(r"```python\n# (my_pictures/\w+\.py)\n(.*?)```", text(), re.DOTALL)
+    table = r"```toml\n\[project.entry-points.\"(.+)\"\]\n(.*?)```"
+    (point,) = re.findall(table, text(), re.DOTALL)
     name, target = re.fullmatch(r'(\w+) = "([^"]+)"\n', point[1]).groups()
     assert "plugins: [{name: my-pictures, version: 0.1.0}]" in text()
     lines = [x for _, code in blocks for x in code.splitlines() if x.strip()]
