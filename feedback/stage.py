@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -36,12 +37,15 @@ __all__ = [
     "Media",
     "Moment",
     "Picture",
+    "NIGHT_CENTRE",
+    "NIGHT_EDGE",
     "QUIET",
     "SAND",
     "SLATE",
     "SOFT",
     "Stage",
     "Style",
+    "WHITE",
     "box_distance",
     "cover_surface",
     "disc",
@@ -52,15 +56,21 @@ Colour = tuple[int, int, int]
 
 CENTRE = np.array([39.0, 36.0, 34.0])  # of the background
 EDGE = np.array([24.0, 22.0, 21.0])
-BRIGHT: Colour = (232, 226, 216)  # titles
-SOFT: Colour = (186, 180, 171)  # body text
-QUIET: Colour = (150, 144, 136)  # what may be overlooked
-FAINT: Colour = (112, 107, 101)  # hints
+NIGHT_CENTRE = np.array([12.0, 12.0, 12.0])  # of the background in high contrast
+NIGHT_EDGE = np.array([5.0, 5.0, 5.0])
+# Letters: every one keeps 4.5 : 1 (WCAG 2.2, 1.4.3) against the lightest of the background.
+BRIGHT: Colour = (238, 232, 222)  # titles
+SOFT: Colour = (198, 192, 183)  # body text
+QUIET: Colour = (170, 164, 155)  # what may be overlooked
+FAINT: Colour = (150, 144, 137)  # hints
+WHITE: Colour = (255, 255, 255)  # all of them in high contrast
 SLATE = np.array([88.0, 112.0, 128.0])
 IVORY = np.array([255.0, 222.0, 170.0])
 SAND = np.array([186.0, 164.0, 128.0])
 ASH = np.array([104.0, 100.0, 96.0])  # neutral: no answer at the moment
 GLOW = np.array([255.0, 206.0, 140.0])
+LARGE = 1.5  # letters of `Style.large_text`
+LEADING = 1.38  # from line to line, in letters' sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +175,15 @@ def text_lines(text: str, width_of: Any, limit: float) -> list[str]:
         Width of a string, in the unit of `limit`.
     limit : float
         Largest width.
+
+    Notes
+    -----
+    A no-break space holds two words together.
     """
     lines: list[str] = []
     for paragraph in text.splitlines() or [""]:
         line = ""
-        for whole in paragraph.split():
+        for whole in _words(paragraph):
             word = whole
             wider = f"{line} {word}" if line else word
             if width_of(wider) <= limit:
@@ -186,6 +200,10 @@ def text_lines(text: str, width_of: Any, limit: float) -> list[str]:
             line = word
         lines.append(line)
     return lines
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[ \t\r\f\v]+", text) if word]
 
 
 class Stage:
@@ -216,6 +234,9 @@ class Stage:
         self.width, self.height = self.size = size
         self.unit = min(float(size[1]), size[0] * 9.0 / 16.0)
         self.centre = (size[0] / 2.0, size[1] / 2.0)
+        self.letters = LARGE if self.style.large_text else 1.0
+        dark = self.style.high_contrast
+        self.ground = (NIGHT_CENTRE, NIGHT_EDGE) if dark else (CENTRE, EDGE)
         self._fonts: dict[int, Any] = {}
         self._blocks: dict[tuple[object, ...], Any] = {}
         self.background = self._draw_background()
@@ -227,7 +248,8 @@ class Stage:
     def backdrop(self, radius: Float) -> Float:
         """Return the background's colour at `radius` (in units) from the centre, ``(..., 3)``."""
         mix = np.clip(radius / 1.05, 0.0, 1.0)[..., None] ** 2
-        return np.asarray(CENTRE + (EDGE - CENTRE) * mix)
+        centre, edge = self.ground
+        return np.asarray(centre + (edge - centre) * mix)
 
     def _draw_background(self) -> Any:
         x = (np.arange(self.width) + 0.5 - self.centre[0]) / self.unit
@@ -254,25 +276,39 @@ class Stage:
         Parameters
         ----------
         share : float
-            Wanted size of the letters in units; smaller when the text would not fit.
+            Wanted size of the letters in units; smaller when the text would not fit. Half as
+            large again for a room that wants large letters.
+        colour : (int, int, int)
+            White instead for a room that wants high contrast.
         """
         if not text.strip():
             return None
-        key = (text, share, colour, round(width), round(height))
-        if key not in self._blocks:
+        px = self.letter_px(share)
+        colour = WHITE if self.style.high_contrast else colour
+        key = (text, px, colour, round(width), round(height))
+        block = self._blocks.pop(key, None)
+        if block is None:
+            block = self._set_text(text, px, colour, width, height)
             if len(self._blocks) >= 64:
                 self._blocks.pop(next(iter(self._blocks)))
-            self._blocks[key] = self._set_text(text, self.px(share), colour, width, height)
-        return self._blocks[key]
+        self._blocks[key] = block  # the one used last is the last to go
+        return block
+
+    def letter_px(self, share: float) -> int:
+        """Return the size of letters as the room wants them, in pixels."""
+        return self.px(share * self.letters)
 
     def _set_text(self, text: str, px: int, colour: Colour, width: float, height: float) -> Any:
+        wanted = px
         while True:
             font = self.font(px)
             lines = text_lines(text, partial(_text_width, font), width)
-            leading = max(1, round(px * 1.45))
+            leading = max(1, round(px * LEADING))
             tall = leading * (len(lines) - 1) + font.get_height()
-            wide = max(font.size(line)[0] for line in lines)
-            if (tall <= height and wide <= width) or px <= 8:
+            # A word is set smaller before it is cut.
+            wide = max((_text_width(font, w) for w in _words(text.replace("\n", " "))), default=0)
+            fits = tall <= height and (wide <= width or px <= 0.5 * wanted)
+            if fits or px <= 8:
                 break
             px = max(8, int(px * 0.92))
         room = max(1, int((height - font.get_height()) // leading) + 1)
@@ -292,7 +328,7 @@ class Stage:
     @staticmethod
     def _balanced(text: str, lines: list[str], font: Any, width: float) -> list[str]:
         """Return the same number of lines, as narrow as they can be: no lonely last word."""
-        longest_word = max(_text_width(font, word) for word in text.split())
+        longest_word = max(_text_width(font, word) for word in _words(text.replace("\n", " ")))
         while 0.96 * width > longest_word:
             width *= 0.96
             narrower = text_lines(text, partial(_text_width, font), width)
