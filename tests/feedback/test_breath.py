@@ -35,8 +35,8 @@ def disc_radius(stage: Stage, breath: Breath, t: float) -> float:
     """Return how far the disc reaches from the middle, in units, as it is drawn."""
     surface = stage.background.copy()
     breath.draw(surface, Moment(0.0, 1.0, 0.0, 0.0, t))
-    row = np.asarray(pygame.surfarray.array3d(surface)[SIZE[0] // 2 :, SIZE[1] // 2])
-    inner = luminance(row[: int(0.37 * stage.unit)])
+    line = surface.subsurface((SIZE[0] // 2, SIZE[1] // 2, int(0.37 * stage.unit), 1))
+    inner = luminance(np.asarray(pygame.surfarray.array3d(line)))
     return float(np.count_nonzero(inner > 0.028) / stage.unit)
 
 
@@ -44,7 +44,7 @@ def disc_radius(stage: Stage, breath: Breath, t: float) -> float:
 def test_the_drawn_disc_keeps_the_rate_and_the_in_share(rate: float, share: float) -> None:
     stage, breath = made(rate, share)
     period = 60.0 / rate
-    t = np.arange(0.0, 3.2 * period, 0.1)
+    t = np.arange(0.0, 2.6 * period, 0.1)
     radius = np.array([disc_radius(stage, breath, float(x)) for x in t])
     high = radius > (radius.min() + radius.max()) / 2
     ups = t[1:][~high[:-1] & high[1:]]
@@ -53,7 +53,8 @@ def test_the_drawn_disc_keeps_the_rate_and_the_in_share(rate: float, share: floa
     assert breath.fullness(0.0) == pytest.approx(0.0, abs=1e-12)
     assert breath.fullness(share * period) == pytest.approx(1.0, abs=1e-6)
     one = radius[(t >= period) & (t < 2 * period)]
-    assert np.argmax(one) * 0.1 == pytest.approx(share * period, abs=0.4)
+    turn = np.flatnonzero(one == one.max()).mean() * 0.1
+    assert turn == pytest.approx(share * period, abs=0.2)
 
 
 def test_the_time_stays_exact_over_an_hour() -> None:
