@@ -617,9 +617,12 @@ class WindowLoop:
 
 
 def _sample(surface: Any) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return the frame reduced to the guard's grid, ``(27 k, 48 k, 3)``."""
+    """Return the frame reduced to the guard's grid, ``(27 k, 48 k, 3)``.
+
+    Every pixel counts: whoever picked single ones would miss light that flickers between them.
+    """
     k = SAMPLES_PER_CELL
-    small = pygame.transform.scale(surface, (COLS * k, ROWS * k))
+    small = pygame.transform.smoothscale(surface, (COLS * k, ROWS * k))
     return np.frombuffer(pygame.image.tobytes(small, "RGB"), dtype=np.uint8).reshape(
         ROWS * k, COLS * k, 3
     )
