@@ -1,4 +1,4 @@
-"""What every shipped picture must keep: prompt, calm, neutral when there is no answer, repeatable."""
+"""What every shipped picture keeps: prompt, calm, neutral without an answer, repeatable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from feedback.window import _sample
 NAMES = tuple(n for n, kind in PICTURES.items() if kind.needs != "film")
 FOLLOWING = tuple(n for n in NAMES if n != "none")
 OPTIONS = {"breath": {"rate_per_min": 6.0, "in_share": 0.4}}
-SIZE = (960, 540)
+SIZE = (640, 360)
 DT = 1 / 60
 
 
@@ -82,7 +82,7 @@ def course(name: str, levels: list[float | None], every: int, **style: bool) -> 
     guard, person, now = FlashGuard(), Person(), 0.0
     surface = stage.background.copy()
     picture.draw(surface, Moment())
-    for _ in range(300):  # the window fades in; the guard's own affair
+    for _ in range(120):  # the window fades in; the guard's own affair
         guard.present(_sample(surface), now := now + DT)
     guard.interventions = 0
     for k, level in enumerate(levels):
@@ -96,9 +96,9 @@ def course(name: str, levels: list[float | None], every: int, **style: bool) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_guard_never_has_to_act(name: str, reduced: bool) -> None:
     """At the fastest rewards, with a level that jumps at 10 Hz, and through gates."""
-    jumping: list[float | None] = [float(k // 3 % 2) for k in range(360)]
-    gates: list[float | None] = [1.0 if k // 90 % 2 else None for k in range(360)]
-    swings: list[float | None] = [float(k // 30 % 2) for k in range(240)]
+    jumping: list[float | None] = [float(k // 3 % 2) for k in range(180)]
+    gates: list[float | None] = [1.0 if k // 90 % 2 else None for k in range(270)]
+    swings: list[float | None] = [float(k // 30 % 2) for k in range(180)]
     for levels in (jumping, gates, swings):
         guard = course(name, levels, 22, reduced_motion=reduced)
         assert guard.interventions == 0, [hex(i.bits) for i in guard.log]
@@ -116,7 +116,7 @@ def test_a_change_shows_in_the_very_next_frame(name: str) -> None:
     before = frame(stage, picture, Moment(level=0.3, live=1.0)).astype(int)
     after = frame(stage, picture, Moment(level=0.4, live=1.0)).astype(int)
     changed = np.count_nonzero(np.abs(after - before).max(axis=2) > 12)
-    assert changed > 150
+    assert changed > 70
 
 
 @pytest.mark.parametrize("name", FOLLOWING)
@@ -125,7 +125,7 @@ def test_every_step_of_the_level_looks_different(name: str) -> None:
     for i, one in enumerate(frames):
         for two in frames[i + 1 :]:
             apart = np.abs(one.astype(int) - two.astype(int)).max(axis=2) > 12
-            assert np.count_nonzero(apart) > 400
+            assert np.count_nonzero(apart) > 180
 
 
 @pytest.mark.parametrize("name", NAMES)
