@@ -139,7 +139,7 @@ def show_for(
             screen = "countdown" if (remaining or 0.0) <= COUNTDOWN_S else "instruction"
             if phase.waits_s:
                 screen, remaining = "instruction", None
-                text = f"{text} {say(_READY_TEXT)}".strip()
+                text = f"{text}\n{say(_READY_TEXT)}".strip()
                 summary = _just_trained(plan, phase, block)
         elif kind is PhaseKind.TRAIN:
             screen, text = "feedback", say(decision.say)

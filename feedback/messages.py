@@ -15,7 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-__all__ = ["LANGUAGES", "translator", "words"]
+__all__ = ["LANGUAGES", "duration", "number", "translator", "words"]
 
 LANGUAGES = ("en", "de")
 
@@ -35,5 +35,19 @@ def words(language: str) -> Mapping[str, str]:
 
 def translator(language: str) -> Callable[[str], str]:
     """Return what turns an English text into `language`, and leaves what it does not know."""
-    said: Mapping[str, str] = _catalogue(language).get("said", {})
+    said: Mapping[str, str] = _catalogue(language)["said"]
     return lambda text: said.get(" ".join(text.split()), text)
+
+
+def number(value: float, decimals: int, language: str) -> str:
+    """Return a number as `language` writes it: ``1,234.5`` in English, ``1.234,5`` in German."""
+    own = words(language)
+    signs = {",": own["thousands"], ".": own["decimal"], "-": "\N{MINUS SIGN}"}
+    return "".join(signs.get(sign, sign) for sign in f"{value:,.{decimals}f}")
+
+
+def duration(seconds: float, language: str) -> str:
+    """Return a time in minutes and whole seconds, as a person says it."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    key = "seconds" if minutes == 0 else "minutes" if rest == 0 else "minutes_seconds"
+    return words(language)[key].format(minutes=minutes, seconds=rest)
