@@ -209,6 +209,8 @@ class Screens:
         if show.summary is not None:
             panel = Part("summary", partial(self._summary, show.summary), 0.05)
             parts = [title, text, panel] if screen == "end" else [title, panel, text]
+            if screen == "rest" and self.stage.style.large_text:
+                parts = [title, panel]  # else the letters would not be large
         parts += self._closed_parts(show)
         if clock:
             parts.append(self._words_part("clock", clock, CLOCK, QUIET))
@@ -285,8 +287,8 @@ class Screens:
 
         return [Part("closed", make, 0.05)]
 
-    def _ink(self, colour: Colour) -> Colour:
-        return (235, 235, 235) if self.stage.style.high_contrast else colour
+    def _ink(self, colour: Colour, sharp: Colour = (235, 235, 235)) -> Colour:
+        return sharp if self.stage.style.high_contrast else colour
 
     def _greys(self, share: float) -> Any:
         step, tall = self.stage.px(0.105 * share), self.stage.px(0.16 * share)
@@ -472,7 +474,7 @@ class Screens:
             wide, thick = stage.px(0.36), stage.px(0.005)
             box = pygame.Rect(0, 0, wide, thick)
             box.center = (round(stage.centre[0]), self._foot_y())
-            pygame.draw.rect(surface, self._ink(TRACK), box, border_radius=thick)
+            pygame.draw.rect(surface, self._ink(TRACK, (70, 70, 70)), box, border_radius=thick)
             done = pygame.Rect(box.topleft, (max(thick, round(wide * show.progress)), thick))
             pygame.draw.rect(surface, self._ink((140, 134, 126)), done, border_radius=thick)
             self.placed.append(Placed("progress", box, None))
