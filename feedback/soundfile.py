@@ -1,0 +1,201 @@
+"""The room's own sound files: read, checked, made as loud as what is built in, without clicks.
+
+WAV, FLAC, MP3 and Ogg Vorbis are told apart by their first bytes, whatever the name says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import miniaudio
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import InputError
+from engine.frames import Float
+from feedback.loudness import dbfs, loudest_ms, loudness_ms
+from feedback.registry import CUES
+from feedback.voices import CHIME_PEAK, CUE_PEAK, RATE_HZ, levelled
+
+__all__ = ["NAMES", "check_file", "layers", "once"]
+
+Float32 = NDArray[np.float32]
+
+NAMES = ("chime", "ambience", *(c for c in CUES if c != "test"))
+"""What may be replaced, as the room names it."""
+
+LONGEST_S = {"ambience": 600.0}
+OTHERS_LONGEST_S = 10.0
+SHORTEST_LOOP_S = 5.0  # a shorter one would repeat at a rhythm of the EEG, or nearly
+LARGEST_BYTES = 400_000_000
+SILENT_DBFS = -65.0
+LEAD_BELOW = 0.003  # of the peak: what comes before that is silence, which would only delay
+FADE_S = 0.020
+OVERLAP_S = 1.0  # of a loop's end with its beginning
+SPLIT_HZ = 700.0  # between warm and bright
+TAPS = 4095  # of the filter that divides them
+
+
+def _wrong(name: str, what: str, fix: str) -> InputError:
+    return InputError(f"The room's sound `files: {name}` {what}.", fix)
+
+
+def _reader(head: bytes) -> Callable[[bytes], miniaudio.SoundFileInfo] | None:
+    """Return what tells the length of a file that begins like this."""
+    if head[:4] == b"RIFF":
+        return miniaudio.wav_get_info
+    if head[:4] == b"fLaC":
+        return miniaudio.flac_get_info
+    if head[:4] == b"OggS":
+        return miniaudio.vorbis_get_info
+    if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0):
+        return miniaudio.mp3_get_info
+    return None
+
+
+def _read(name: str, path: str, rate_hz: int) -> Float32:
+    """Return the samples of a file, shape ``(n, 2)``.
+
+    Raises
+    ------
+    InputError
+        The file is missing, is no sound, is too long or silent.
+    """
+    file = Path(path).expanduser()
+    if name not in NAMES:
+        raise _wrong(name, "has no meaning", f"Choose among {', '.join(NAMES)}.")
+    formats = "Give a WAV, FLAC, MP3 or Ogg Vorbis file."
+    try:
+        if not file.is_file():
+            raise _wrong(name, f"is not there: {file}", f"Correct the path. {formats}")
+        if file.stat().st_size > LARGEST_BYTES:
+            raise _wrong(name, f"is too large ({file.stat().st_size / 1e6:.0f} MB)", "Shorten it.")
+        data = file.read_bytes()
+    except OSError as error:
+        raise _wrong(name, f"cannot be read ({error})", "Check who may read the file.") from error
+    info = _reader(data[:4])
+    if info is None:
+        raise _wrong(name, f"is not a sound that can be read: {file}", formats)
+    longest = LONGEST_S.get(name, OTHERS_LONGEST_S)
+    try:
+        lasts = float(info(data).duration)
+        if lasts > longest:
+            raise _wrong(
+                name, f"lasts {lasts:.1f} s", f"Shorten it to {longest:.0f} s or less, please."
+            )
+        decoded = miniaudio.decode(data, miniaudio.SampleFormat.FLOAT32, 2, rate_hz)
+    except miniaudio.MiniaudioError as error:
+        raise _wrong(name, f"is damaged or no sound: {file} ({error})", formats) from error
+    # What a header says of the length need not be true.
+    wave = np.frombuffer(decoded.samples, dtype=np.float32).reshape(-1, 2)
+    wave = wave[: round((longest + 0.1) * rate_hz)]
+    if not np.isfinite(wave).all():
+        raise _wrong(name, f"holds values that are no numbers: {file}", "Save it again.")
+    wave = wave - wave.mean(axis=0) if len(wave) else wave
+    if len(wave) < 2 or dbfs(float(np.mean(wave[:, :] ** 2))) < SILENT_DBFS:
+        raise _wrong(name, f"is silent: {file}", "Record it louder, or leave the key out.")
+    return np.asarray(wave, dtype=np.float32)
+
+
+def once(name: str, path: str, rate_hz: int = RATE_HZ) -> Float32:
+    """Return a sound that is played once, shape ``(n, 2)``.
+
+    Silence before it is cut, since a reward must come at once; it begins and ends within 20 ms;
+    it is as loud as the built-in ones.
+
+    Raises
+    ------
+    InputError
+        The file cannot be used.
+    """
+    wave = _read(name, path, rate_hz).astype(np.float64)
+    loud = np.abs(wave).max(axis=1)
+    heard = np.flatnonzero(loud > LEAD_BELOW * loud.max())
+    wave = wave[heard[0] : heard[-1] + 1]
+    fade = min(round(FADE_S * rate_hz), len(wave) // 2)
+    ramp = 0.5 - 0.5 * np.cos(np.pi * np.arange(fade) / max(1, fade))
+    wave[:fade] *= ramp[:, None]
+    wave[len(wave) - fade :] *= ramp[::-1, None]
+    if dbfs(loudest_ms(wave, rate_hz)) < SILENT_DBFS:
+        raise _wrong(name, f"can hardly be heard: {path}", "Record it louder.")
+    return levelled(wave, rate_hz, CHIME_PEAK if name == "chime" else CUE_PEAK)
+
+
+def layers(path: str, rate_hz: int = RATE_HZ) -> tuple[Float32, Float32]:
+    """Return two layers of the file for the ambience, warm and bright, as seamless loops.
+
+    The warm one holds what is below 700 Hz. A file with hardly anything there, or hardly anything
+    else, is not divided: with the level it becomes louder only.
+
+    Raises
+    ------
+    InputError
+        The file cannot be used.
+    """
+    wave = _read("ambience", path, rate_hz)
+    if len(wave) < SHORTEST_LOOP_S * rate_hz:
+        raise _wrong(
+            "ambience",
+            f"lasts only {len(wave) / rate_hz:.1f} s",
+            f"It is repeated over and over: let it last {SHORTEST_LOOP_S:.0f} s at least.",
+        )
+    loop = _seamless(wave, rate_hz)
+    warm = _low_passed(loop, rate_hz)
+    bright = loop - warm
+    a, b = loudness_ms(warm, rate_hz), loudness_ms(bright, rate_hz)
+    if min(a, b) < 0.01 * max(a, b):
+        return loop, np.zeros_like(loop)
+    return warm, bright
+
+
+def _seamless(wave: Float32, rate_hz: int) -> Float32:
+    """Lay the end over the beginning, so that the loop has no seam."""
+    n = min(round(OVERLAP_S * rate_hz), len(wave) // 4)
+    x = (np.arange(n) + 0.5)[:, None] / n * (np.pi / 2.0)
+    loop = wave[: len(wave) - n].copy()
+    # Of equal power, since end and beginning have nothing to do with each other.
+    loop[:n] = np.sin(x) * wave[:n] + np.cos(x) * wave[len(wave) - n :]
+    return loop
+
+
+def _low_pass(rate_hz: int) -> Float:
+    """Return a symmetric filter that passes what is below `SPLIT_HZ`."""
+    t = (np.arange(TAPS) - TAPS // 2) / rate_hz
+    taps = np.sinc(2.0 * SPLIT_HZ * t) * np.blackman(TAPS)
+    return np.asarray(taps / taps.sum())
+
+
+def _low_passed(loop: Float32, rate_hz: int) -> Float32:
+    """Filter a loop without delay, in parts: a spectrum of ten minutes would fill the memory."""
+    block, half = 1 << 17, TAPS // 2
+    size = block + TAPS - 1
+    kernel = np.fft.rfft(_low_pass(rate_hz), size)[:, None]
+    out = np.empty_like(loop)
+    for at in range(0, len(loop), block):
+        n = min(block, len(loop) - at)
+        index = np.arange(at - half, at - half + size) % len(loop)
+        part = np.fft.irfft(np.fft.rfft(loop[index], axis=0) * kernel, size, axis=0)
+        out[at : at + n] = part[TAPS - 1 : TAPS - 1 + n]
+    return out
+
+
+def check_file(name: str, path: str) -> None:
+    """Read a file as a session would, without opening a device.
+
+    Parameters
+    ----------
+    name : str
+        One of `NAMES`.
+    path : str
+        Of the file.
+
+    Raises
+    ------
+    InputError
+        The file cannot be used; the message names the room's key.
+    """
+    if name == "ambience":
+        layers(path)
+    else:
+        once(name, path)

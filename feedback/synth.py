@@ -1,0 +1,316 @@
+"""Everything the person hears, mixed: `Synth` is pure and needs no device.
+
+`render(n)` returns the next `n` samples, after the guard. It is called from the sound's own
+thread; the controls are set from the window's. What is handed over is a number or an entry in a
+queue, so neither ever waits for the other.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import InputError
+from feedback import soundfile
+from feedback.guard import SoundGuard
+from feedback.loudness import Dose
+from feedback.registry import SOUNDS, SoundKind, resolve
+from feedback.stage import Media
+from feedback.voices import (
+    AMBIENCE_PEAK,
+    CHIME_PEAK,
+    RATE_HZ,
+    Loops,
+    Voice,
+    click,
+    cue_tones,
+)
+
+__all__ = ["Synth"]
+
+Float32 = NDArray[np.float32]
+
+LONGEST_S = 10.0  # of a plugin's sound for a reward; of its loop, six times as much
+AT_ONCE = 4  # sounds that are played once
+FADE_IN_S, FADE_OUT_S = 1.5, 0.4  # of the continuous sound
+FIX = "See docs/plugins.md, or write to the author of the package."
+
+
+class _Foreign:
+    """A plugin's voice: what it returns is looked at before it is heard."""
+
+    def __init__(self, name: str, voice: Any) -> None:
+        self.name = name
+        self._voice = voice
+        self.rest = getattr(voice, "rest", lambda: None)
+
+    def play(self, n: int, level: float, rewards: int) -> Float32:
+        """Return the voice's block, within `AMBIENCE_PEAK`.
+
+        Raises
+        ------
+        ValueError
+            It is no block of `n` samples for two ears.
+        """
+        block = np.asarray(self._voice.play(n, level, rewards), dtype=np.float32)
+        if block.shape != (n, 2):
+            raise ValueError(f"the sound `{self.name}` gave samples of shape {block.shape}")
+        return np.clip(block, -AMBIENCE_PEAK, AMBIENCE_PEAK)
+
+
+def _kind(sounds: Mapping[str, SoundKind], name: str) -> SoundKind:
+    kind = sounds.get(name)
+    if kind is None:
+        raise InputError(f"There is no sound `{name}`.", f"Choose one of {', '.join(sounds)}.")
+    return kind
+
+
+def _waves(kind: SoundKind, made: Any, rate_hz: int) -> tuple[Float32, ...]:
+    """Return a plugin's samples: one wave for a reward, two loops for a continuous sound.
+
+    Raises
+    ------
+    InputError
+        They cannot be played.
+    """
+    many = 2 if kind.role == "continuous" else 1
+    try:
+        arrays = [np.array(w, dtype=float) for w in (made if many == 2 else (made,))]
+    except Exception as error:
+        raise _unmade(kind.name, error) from error
+    longest = LONGEST_S * (6 if many == 2 else 1) * rate_hz
+    right = len(arrays) == many and all(
+        a.ndim == 2 and a.shape[1] == 2 and 1 <= len(a) <= longest and np.isfinite(a).all()
+        for a in arrays
+    )
+    if not right or len({len(a) for a in arrays}) > 1 or not all(a.any() for a in arrays):
+        shapes = " and ".join(str(a.shape) for a in arrays)
+        raise InputError(
+            f"The sound `{kind.name}` gives samples of shape {shapes}, which cannot be played.",
+            FIX,
+        )
+    return tuple(a.astype(np.float32) for a in arrays)
+
+
+def _unmade(name: str, error: BaseException) -> InputError:
+    return InputError(f"The sound `{name}` cannot be made ({type(error).__name__}: {error}).", FIX)
+
+
+def _make(kind: SoundKind, built_in: bool, rate_hz: int, media: Media) -> Any:
+    """Call a sound's factory; a plugin's may fail in any way."""
+    arguments = (rate_hz, media) if kind.needs == "film" else (rate_hz,)
+    if built_in:
+        return resolve(kind.factory)(*arguments)
+    try:
+        return resolve(kind.factory)(*arguments)
+    except (Exception, SystemExit) as error:
+        raise _unmade(kind.name, error) from error
+
+
+def _reward_wave(kind: SoundKind, built_in: bool, rate_hz: int, media: Media) -> Float32:
+    made = _make(kind, built_in, rate_hz, media)
+    if built_in:
+        return np.asarray(made, dtype=np.float32)
+    (wave,) = _waves(kind, made, rate_hz)
+    # No louder than what is built in; how loud that is at the ear is the guard's matter.
+    return np.asarray(wave * min(1.0, CHIME_PEAK / float(np.abs(wave).max())), dtype=np.float32)
+
+
+def _voice(kind: SoundKind, built_in: bool, rate_hz: int, media: Media) -> Voice:
+    made = _make(kind, built_in, rate_hz, media)
+    if hasattr(made, "play"):
+        voice: Voice = made if built_in else _Foreign(kind.name, made)
+        return voice
+    warm, bright = made if built_in else _waves(kind, made, rate_hz)
+    return Loops(warm, bright, rate_hz, louder=built_in)
+
+
+class Synth:
+    """Everything the person hears, as blocks of samples.
+
+    Attributes are set by the window at any time and take effect, ramped, with the next block.
+
+    Parameters
+    ----------
+    on_reward, continuous : str or None
+        Names in `sounds`.
+    cues : bool
+        Whether sounds mark the parts of the session.
+    guard : SoundGuard
+        Comes last.
+    rate_hz : int
+        Sample rate.
+    sounds : mapping of str to SoundKind
+        Where the names are looked up.
+    files : mapping of str to str
+        The room's own files instead of built-in sounds, see `feedback.soundfile.NAMES`.
+    media : Media or None
+        For a sound that needs the room's film.
+    spl_fullscale_dba : float or None
+        Level of a full-scale sine at the ear; with it, the dose is counted.
+
+    Raises
+    ------
+    InputError
+        A sound of a plugin cannot be made, or a file cannot be used.
+    """
+
+    def __init__(
+        self,
+        on_reward: str | None,
+        continuous: str | None,
+        cues: bool,
+        guard: SoundGuard,
+        rate_hz: int = RATE_HZ,
+        sounds: Mapping[str, SoundKind] = SOUNDS,
+        files: Mapping[str, str] = MappingProxyType({}),
+        media: Media | None = None,
+        spl_fullscale_dba: float | None = None,
+    ) -> None:
+        self.guard = guard
+        self.rate_hz = rate_hz
+        self.playing = False  # whether the continuous sound is heard
+        self.volume = 1.0  # the operator's, 0..1
+        self.bits = 0  # of the guard since last cleared
+        self.dose_pa2h: float | None = None  # so far; None where the loudness is not known
+        self.voice: Voice | None = None
+        self.stamps: tuple[float, ...] = ()  # when what the last block began with was asked for
+        media = media if media is not None else Media()
+        self._dose: Dose | None = None
+        if spl_fullscale_dba is not None and math.isfinite(spl_fullscale_dba):
+            self._dose, self.dose_pa2h = Dose(spl_fullscale_dba, rate_hz), 0.0
+        self._reward: Float32 | None = None
+        if on_reward is not None:
+            kind = _kind(sounds, on_reward)
+            if on_reward == "chime" and "chime" in files:
+                self._reward = soundfile.once("chime", files["chime"], rate_hz)
+            else:
+                own = SOUNDS.get(on_reward) is kind
+                self._reward = _reward_wave(kind, own, rate_hz, media)
+        if continuous is not None:
+            kind = _kind(sounds, continuous)
+            if continuous == "ambience" and "ambience" in files:
+                self.voice = Loops(*soundfile.layers(files["ambience"], rate_hz), rate_hz)
+            else:
+                self.voice = _voice(kind, SOUNDS.get(continuous) is kind, rate_hz, media)
+        self._cues: dict[str, Float32] = dict(cue_tones(rate_hz)) if cues else {}
+        for name in self._cues.keys() & files.keys():
+            self._cues[name] = soundfile.once(name, files[name], rate_hz)
+        self._click = click(rate_hz)
+        self._level = 0.0
+        self._level_changed: float | None = None
+        self._rewards = self._rewards_heard = 0
+        self._asked: deque[tuple[Float32, float]] = deque(maxlen=64)
+        self._sounding: list[tuple[Float32, int]] = []
+        self._fade = 0.0  # 0..1, of the way in
+
+    @property
+    def level(self) -> float:
+        """What the continuous sound follows, 0..1."""
+        return self._level
+
+    @level.setter
+    def level(self, value: float) -> None:
+        if value != self._level and self._level_changed is None:
+            self._level_changed = time.perf_counter()
+        self._level = value
+
+    def reward(self) -> None:
+        """Play the sound of a reward once, and tell the continuous voice."""
+        if self.guard.hushed:
+            return
+        self._rewards += 1
+        if self._reward is not None:
+            self._ask(self._reward)
+
+    def cue(self, name: str) -> None:
+        """Play the cue of this name once; an unknown name is silent."""
+        wave = self._cues.get(name)
+        if wave is not None:
+            self._ask(wave)
+
+    def click(self) -> None:
+        """Play one short click, for measuring the delay of the sound."""
+        self._ask(self._click)
+
+    def hush(self, on: bool) -> None:
+        """Fade everything out within 100 ms (`on`), or let it return slowly."""
+        if on and not self.guard.hushed:
+            self.playing = False
+        self.guard.hushed = on
+
+    def _ask(self, wave: Float32) -> None:
+        if not self.guard.hushed:
+            self._asked.append((wave, time.perf_counter()))
+
+    def render(self, n: int) -> Float32:
+        """Return the next `n` samples as they may be played, shape ``(n, 2)``, full scale 1."""
+        mix = np.zeros((n, 2), dtype=np.float32)
+        if n == 0:
+            return mix
+        stamps = self._begin()
+        self._add_continuous(mix, stamps)
+        left: list[tuple[Float32, int]] = []
+        for wave, at in self._sounding:
+            part = wave[at : at + n]
+            mix[: len(part)] += part
+            if at + n < len(wave):
+                left.append((wave, at + n))
+        self._sounding = left
+        block, bits = self.guard.process(mix, self.volume)
+        self.bits |= bits
+        if self.guard.hushed and self.guard.gain == 0.0:
+            # What was cut by a stop must not come back afterwards.
+            self._sounding = []
+            self._silence()
+        self.stamps = tuple(stamps)
+        if self._dose is not None:
+            self._dose.add(block)
+            self.dose_pa2h = self._dose.pa2h
+        return block
+
+    def _begin(self) -> list[float]:
+        """Take what was asked for since the last block; return when that was."""
+        stamps = []
+        while self._asked:
+            wave, stamp = self._asked.popleft()
+            if self.guard.hushed:
+                continue
+            if wave is self._click or len(self._sounding) < AT_ONCE:
+                self._sounding.append((wave, 0))
+                stamps.append(stamp)
+        return stamps
+
+    def _add_continuous(self, mix: Float32, stamps: list[float]) -> None:
+        changed, self._level_changed = self._level_changed, None
+        asked = self._rewards
+        rewards, self._rewards_heard = asked - self._rewards_heard, asked
+        if self.voice is None or (not self.playing and self._fade == 0.0):
+            return
+        n = len(mix)
+        if changed is not None:
+            stamps.append(changed)
+        level = min(max(self._level, 0.0), 1.0) if math.isfinite(self._level) else 0.0
+        block = self.voice.play(n, level, rewards if self.playing else 0)
+        seconds = np.arange(1, n + 1) / self.rate_hz
+        way = self._fade + seconds / (FADE_IN_S if self.playing else -FADE_OUT_S)
+        way = np.clip(way, 0.0, 1.0)
+        self._fade = float(way[-1])
+        if way.min() < 1.0:
+            block = block * (0.5 - 0.5 * np.cos(np.pi * way)).astype(np.float32)[:, None]
+        mix += block
+        if self._fade == 0.0:
+            self._silence()
+
+    def _silence(self) -> None:
+        self._fade = 0.0
+        rest = getattr(self.voice, "rest", None)
+        if rest is not None:
+            rest()
