@@ -18,7 +18,9 @@ from scipy import signal
 from engine.errors import InputError
 from engine.frames import Bool, Float
 
-__all__ = ["Delay", "Flip", "Measured", "click_delay", "light_delay", "summary"]
+__all__ = ["AFTER_S", "FLIPS", "Delay", "Flip", "Measured", "click_delay", "light_delay", "summary"]
+
+FLIPS = "neuroloop_flips"  # LSL stream on which a window that is certified announces its flips
 
 # Where an answer to a flip is looked for. Graphics drivers may return from a flip only after the
 # light is out, so a little before it counts as well.

@@ -18,7 +18,7 @@ import secrets
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -30,6 +30,7 @@ from engine import screening
 from engine.acquire import LslSource, MarkerSource, resolve
 from engine.assemble import Assembly, MakeControl, assemble, feature_units
 from engine.blind import Blind
+from engine.certificate import default_folder, for_header, introduced, newest_for
 from engine.clock import LslClock, now, wall
 from engine.controls import Asked, ControlPlan, control_plan, described
 from engine.course import course_path, is_course, read_course, write_course
@@ -52,7 +53,15 @@ from protocols.load import Loaded, load
 from protocols.model import Protocol as Science
 from protocols.plan import expand
 
-__all__ = ["Ran", "RunOptions", "has_screen", "log_path", "record_folder", "run_session"]
+__all__ = [
+    "Ran",
+    "RunOptions",
+    "has_screen",
+    "log_path",
+    "record_folder",
+    "room_window",
+    "run_session",
+]
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +159,7 @@ class _Prepared:
     spec: StreamSpec
     assembly: Assembly
     screened: dict[str, Any] | None
+    certificate: dict[str, Any] | None
 
     @property
     def protocol(self) -> Science:
@@ -244,6 +254,7 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
             "connect a screen, or set `screen: {required: no}` in a test room",
         )
     _introduce(loaded, room, plan, options, say)
+    certificate = _certificate(options, room, headless, say)
     folder = record_folder(room, options.out)
     check_folder(folder)
     screened = _screen(options, room, folder, say)
@@ -287,8 +298,9 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
         )
     path = session_path(folder, options.client, loaded.protocol.name, wall())
     prepared = _Prepared(
-        room, loaded, plugins, known, joined, control, plan, seed, shift, spec, assembly, screened
-    )
+        room, loaded, plugins, known, joined, control, plan, seed, shift, spec, assembly, screened,
+        certificate,
+    )  # fmt: skip
     with (
         claim(folder, spec.source_id or spec.name),
         threadpool_limits(limits=1),
@@ -448,6 +460,17 @@ def _introduce(
         say(screening.STATEMENT)  # the screening questions begin with it
 
 
+def _certificate(
+    options: RunOptions, room: Room, headless: bool, say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """Return what the recording keeps of the room's certificate, and say it where people train."""
+    kept = newest_for(room, default_folder())
+    header = for_header(kept, room, headless=headless)
+    if room.use != "test":
+        say(introduced(header, options.room))
+    return header
+
+
 def _is_test(options: RunOptions, room: Room) -> bool:
     return options.short_s is not None or room.use == "test"
 
@@ -488,32 +511,15 @@ def _conduct(
     protocol = p.protocol
     clock = LslClock()
     frames = path.with_suffix("").with_name(path.stem + "_frames") if headless else None
-    window_spec = WindowSpec(
-        title="Neuroloop",
+    sound = protocol.feedback.sound
+    window_spec = replace(
+        room_window(room, headless=headless, silent=options.silent),
         picture=protocol.feedback.picture,
-        on_reward=protocol.feedback.sound.on_reward,
-        continuous=protocol.feedback.sound.continuous,
-        cues=protocol.feedback.sound.cues,
-        size=room.person_screen.size,
-        full_screen=room.person_screen.full_screen and not headless,
-        display=room.person_screen.display,
-        headless=headless,
+        on_reward=sound.on_reward,
+        continuous=sound.continuous,
+        cues=sound.cues,
         frames_dir=None if frames is None else str(frames),
-        sound_required=room.sound.required,
-        sound_enabled=not options.silent,
-        spl_fullscale_dba=room.sound.spl_fullscale_dba,
-        gain_cap=room.sound.cap,
-        language=room.language,
-        reduced_motion=room.reduced_motion,
-        large_text=room.large_text,
-        high_contrast=room.high_contrast,
-        images=room.media.images or "",
-        film=room.media.film or "",
-        sound_files=room.sound.files.given,
-        sound_device=room.sound.device,
         picture_options=protocol.feedback.picture_options,
-        photodiode="" if (at := room.person_screen.photodiode) == "none" else at,
-        audio_click=room.sound.click,
         test_session=_is_test(options, room),
         plugins=p.plugins.wanted,
     )
@@ -598,6 +604,32 @@ def _conduct(
     return outcome, frames
 
 
+def room_window(room: Room, *, headless: bool, silent: bool = False) -> WindowSpec:
+    """Return the person's window as the room wants it, still without a protocol's picture."""
+    screen, sound = room.person_screen, room.sound
+    return WindowSpec(
+        title="Neuroloop",
+        size=screen.size,
+        full_screen=screen.full_screen and not headless,
+        display=screen.display,
+        headless=headless,
+        sound_required=sound.required,
+        sound_enabled=not silent,
+        spl_fullscale_dba=sound.spl_fullscale_dba,
+        gain_cap=sound.cap,
+        language=room.language,
+        reduced_motion=room.reduced_motion,
+        large_text=room.large_text,
+        high_contrast=room.high_contrast,
+        images=room.media.images or "",
+        film=room.media.film or "",
+        sound_files=sound.files.given,
+        sound_device=sound.device,
+        photodiode="" if screen.photodiode == "none" else screen.photodiode,
+        audio_click=sound.click,
+    )
+
+
 def _publisher(room: Room, spec: StreamSpec, units: Mapping[str, str]) -> Publisher:
     publisher = Publisher(spec, list(units), room.lsl, list(units.values()))
     publisher.start()
@@ -656,6 +688,7 @@ def _header(
             "continuous": window.continuous,
             "headless": window.headless,
         },
+        "certificate": p.certificate,
         "statement": screening.STATEMENT,
         "clinician_present": options.clinician,
         "screened": p.screened is not None,
