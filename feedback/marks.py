@@ -95,10 +95,9 @@ def scale(wide: float, tall: float, at: float, line: Colour, mark: Colour) -> An
     return surface
 
 
-def plate(wide: int, tall: int, colour: Colour) -> Any:
+def plate(wide: int, tall: int, feather: float, colour: Colour) -> Any:
     """Return a plate with soft edges, on which letters can be read over any picture."""
-    feather = max(2.0, 0.45 * tall)
-    distance = box_distance(wide, tall, (wide - feather, tall - feather), 0.3 * tall)
+    distance = box_distance(wide, tall, (wide - feather, tall - feather), 0.0)
     cover = np.clip(0.5 - distance / feather, 0.0, 1.0)
     return cover_surface(cover * cover * (3.0 - 2.0 * cover), colour, 255)
 

@@ -414,10 +414,11 @@ class Screens:
         if block is None:
             return
         box = block.get_rect(**at)
-        around = box.inflate(box.height, box.height // 2)
+        soft = self.stage.letter_px(0.7 * HINT)
+        around = box.inflate(2 * soft, 2 * soft)
         out = _lit(surface, around)
         if out > 0.0:
-            plate = self._plate(around.size)
+            plate = self._plate(around.size, soft)
             plate.set_alpha(round(255 * PLATE * out))
             surface.blit(plate, around)
         surface.blit(block, box)
@@ -428,11 +429,11 @@ class Screens:
             bright.set_alpha(255)  # it is kept, and used elsewhere
         self.placed.append(Placed(name, box, block))
 
-    def _plate(self, size: tuple[int, int]) -> Any:
+    def _plate(self, size: tuple[int, int], soft: int) -> Any:
         if size not in self._plates:
             if len(self._plates) >= 8:
                 self._plates.pop(next(iter(self._plates)))
-            self._plates[size] = marks.plate(*size, PLATE_COLOUR)
+            self._plates[size] = marks.plate(*size, soft, PLATE_COLOUR)
         return self._plates[size]
 
     def _draw_settling(self, surface: Any, settling: float) -> None:

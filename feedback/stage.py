@@ -299,16 +299,16 @@ class Stage:
         return self.px(share * self.letters)
 
     def _set_text(self, text: str, px: int, colour: Colour, width: float, height: float) -> Any:
-        wanted = px
+        # A word is set smaller before it is cut, down to half.
+        longest = max(_text_width(self.font(px), w) for w in _words(text.replace("\n", " ")))
+        if longest > width:
+            px = max(8, int(px * max(0.5, 0.98 * width / longest)))
         while True:
             font = self.font(px)
             lines = text_lines(text, partial(_text_width, font), width)
             leading = max(1, round(px * LEADING))
             tall = leading * (len(lines) - 1) + font.get_height()
-            # A word is set smaller before it is cut.
-            wide = max((_text_width(font, w) for w in _words(text.replace("\n", " "))), default=0)
-            fits = tall <= height and (wide <= width or px <= 0.5 * wanted)
-            if fits or px <= 8:
+            if tall <= height or px <= 8:
                 break
             px = max(8, int(px * 0.92))
         room = max(1, int((height - font.get_height()) // leading) + 1)
