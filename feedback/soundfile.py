@@ -5,8 +5,8 @@ WAV, FLAC, MP3 and Ogg Vorbis are told apart by their first bytes, whatever the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import miniaudio
 import numpy as np
@@ -41,7 +41,7 @@ def _wrong(name: str, what: str, fix: str) -> InputError:
     return InputError(f"The room's sound `files: {name}` {what}.", fix)
 
 
-def _reader(head: bytes) -> Callable[[bytes], miniaudio.SoundFileInfo] | None:
+def _reader(head: bytes) -> Any:
     """Return what tells the length of a file that begins like this."""
     if head[:4] == b"RIFF":
         return miniaudio.wav_get_info

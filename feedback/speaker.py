@@ -12,6 +12,7 @@ click). The callback needs Python's lock as every thread does, so it does nothin
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -81,26 +82,23 @@ class _Callback:
         self._delays = delays
         self._device = device
         self._device.stop_callback = self._stopped
-        inside = device._device.playback  # what the device made of the wish
-        self._period_ms = 1000.0 * inside.internalPeriodSizeInFrames / inside.internalSampleRate
-        self.buffer_ms = self._period_ms * inside.internalPeriods
+        self.buffer_ms = float(PERIOD_MS * PERIODS)
         self.starved = 0
         self._error = ""
         self._closing = False
-        self._called: float | None = None
+        self._begun = False
+        self._called = math.inf
         self._last = np.zeros(2, dtype=np.float32)
 
     @property
     def error(self) -> str:
-        called = self._called
-        if called is not None and not self._error and not self._closing:
-            gone = time.perf_counter() - called > SILENT_DEVICE_S
-            self._error = "Sound stopped: the device has gone." if gone else ""
+        if time.perf_counter() - self._called > SILENT_DEVICE_S:
+            self._stopped()
         return self._error
 
     def _stopped(self) -> None:
-        if not self._closing:
-            self._error = self._error or "Sound stopped: the device has gone."
+        if not self._closing and not self._error:
+            self._error = "Sound stopped: the device has gone."
 
     def start(self) -> None:
         feed = self._feed()
@@ -118,13 +116,16 @@ class _Callback:
         if self._closing or self._error:
             return self._fading(n)
         try:
-            if self._called is not None and 1000.0 * (now - self._called) > self.buffer_ms:
+            if self._begun and 1000.0 * (now - self._called) > self.buffer_ms:
                 self.starved += 1
                 self._synth.guard.restart()
-            self._called = now
+            self._begun, self._called = True, now
             block = self._synth.render(n)
-            self._delays.add(self._synth.stamps, now, self.buffer_ms - self._period_ms)
             if n:
+                # A device may have made its periods longer than it was asked to.
+                period_ms = 1000.0 * n / self._synth.rate_hz
+                self.buffer_ms = max(self.buffer_ms, PERIODS * period_ms)
+                self._delays.add(self._synth.stamps, now, (PERIODS - 1) * period_ms)
                 self._last = block[-1]
             return block
         except Exception as error:
@@ -234,7 +235,6 @@ class _Mixer:
         self.error = ""
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._played_until = 0.0
 
     @staticmethod
     def _named(pygame: Any, name: str) -> str:
@@ -261,18 +261,16 @@ class _Mixer:
             if self._thread is not None:
                 self.starved += 1
                 self._synth.guard.restart()
-            self._played_until = time.perf_counter()
-            self._channel.play(self._next())
+            self._channel.play(self._next(CHUNK))
         if self._channel.get_queue() is None:
-            self._channel.queue(self._next())
+            # It follows the block that has just begun, which follows what waits in the device.
+            self._channel.queue(self._next(BLOCK + CHUNK))
 
-    def _next(self) -> Any:
+    def _next(self, behind: int) -> Any:
+        """Return the next block, which follows so many samples."""
         now = time.perf_counter()
         block = self._synth.render(BLOCK)
-        # It follows what plays now, and that follows what waits in the device.
-        behind_s = max(0.0, self._played_until - now) + CHUNK / self._synth.rate_hz
-        self._played_until = max(self._played_until, now) + BLOCK / self._synth.rate_hz
-        self._delays.add(self._synth.stamps, now, 1000.0 * behind_s)
+        self._delays.add(self._synth.stamps, now, 1000.0 * behind / self._synth.rate_hz)
         codes = np.rint(block * 32767.0).astype(np.int16)
         return self._mixer.Sound(buffer=codes.tobytes())
 

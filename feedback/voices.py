@@ -211,10 +211,17 @@ def _highest(warm: NDArray[Any], bright: NDArray[Any], gains: Float) -> float:
         now = [float(np.abs(low + high.dtype.type(x) * high).max()) for x in levels]
         peaks = np.maximum(peaks, now)
     # Between two levels the mixture is no higher than at the higher of both.
-    return max(
-        max(peaks[i], peaks[i + 1]) * float(gains[i * every : (i + 1) * every + 1].max())
+    bounds = (
+        max(peaks[i], peaks[i + 1]) * gains[i * every : (i + 1) * every + 1].max()
         for i in range(len(levels) - 1)
     )
+    return float(max(bounds))
+
+
+def _at_loudness(loop: Float, rate_hz: int, range_db: float, level: float) -> Float:
+    """Return a loop as loud as a sound with this range should be at this level."""
+    wanted = _amplitude(CONTINUOUS_DBFS, range_db, level)
+    return np.asarray(loop * (wanted / math.sqrt(loudness_ms(loop, rate_hz))))
 
 
 class Loops:
@@ -241,8 +248,9 @@ class Loops:
         louder: bool = True,
     ) -> None:
         a, b = loudness_ms(warm, rate_hz), loudness_ms(bright, rate_hz)
+        shared = loudness_ms(warm + bright, rate_hz) - a - b  # where both have the same tones
         wanted = _amplitude(CONTINUOUS_DBFS, range_db, STEPS)
-        gains = wanted / np.sqrt(a + STEPS**2 * b)
+        gains = wanted / np.sqrt(np.maximum(a + STEPS * shared + STEPS**2 * b, 1e-12))
         # A layer that can hardly be heard alone is not turned up without end to make up for it.
         gains = np.minimum(gains, 2.0 * gains[-1])
         peak = _highest(warm, bright, gains)
@@ -256,7 +264,7 @@ class Loops:
         x = self._smooth.step(n, level)
         warm = np.interp(x, STEPS, self._gains)
         bright = warm * x
-        block = self._warm.next(n) * warm[:, None].astype(np.float32)
+        block: Float32 = self._warm.next(n) * warm[:, None].astype(np.float32)
         block += self._bright.next(n) * bright[:, None].astype(np.float32)
         return block
 
@@ -344,15 +352,13 @@ def ambience(rate_hz: int = RATE_HZ) -> tuple[Float32, Float32]:
 
 
 class _Swelling:
-    """One loop whose loudness follows the level; its timbre stays."""
+    """One loop whose loudness follows the level; its timbre stays.
+
+    `loop` is as it sounds at level 1.
+    """
 
     def __init__(self, loop: Float, rate_hz: int, range_db: float) -> None:
-        rms = math.sqrt(loudness_ms(loop, rate_hz))
-        # Not over the peak, even at the highest level.
-        loudest = min(
-            _amplitude(CONTINUOUS_DBFS, range_db, 1.0) / rms, AMBIENCE_PEAK / np.abs(loop).max()
-        )
-        self._loop = _Turning((loop * loudest).astype(np.float32))
+        self._loop = _Turning(loop.astype(np.float32))
         self._gains = 10.0 ** ((STEPS - 1.0) * range_db / 20.0)
         self._smooth = Smooth(rate_hz)
 
@@ -365,7 +371,8 @@ class _Swelling:
 def tone_volume(rate_hz: int = RATE_HZ) -> Voice:
     """Return a soft tone on A3 that becomes louder with the level, by 12 dB."""
     partials = {220.0: 1.0, 440.0: 0.45, 660.0: 0.22, 880.0: 0.10, 1100.0: 0.05}
-    return _Swelling(_pad(partials, rate_hz, seed=5, drift=0.15), rate_hz, 12.0)
+    loop = _at_loudness(_pad(partials, rate_hz, seed=5, drift=0.15), rate_hz, 12.0, 1.0)
+    return _Swelling(loop * min(1.0, AMBIENCE_PEAK / np.abs(loop).max()), rate_hz, 12.0)
 
 
 class _Pitch:
@@ -399,10 +406,9 @@ class _Pitch:
         self._t = float(t[-1]) if n else self._t
         block = np.zeros((n, 2), dtype=np.float32)
         for i, weight in enumerate(self.PARTIALS):
-            swell = np.float32(weight)
-            if i:
-                slow = 2.0 * np.pi * (0.05 + 0.037 * i) * t + i
-                swell = swell * (1.0 + self.DRIFT * np.sin(slow)).astype(np.float32)
+            slow = 2.0 * np.pi * (0.05 + 0.037 * i) * t + i
+            drift = self.DRIFT if i else 0.0
+            swell = (weight * (1.0 + drift * np.sin(slow))).astype(np.float32)
             for side in range(2):
                 block[:, side] += swell * np.sin((i + 1) * base + self._phases[i, side])
         block *= np.interp(x, STEPS, self._gains).astype(np.float32)[:, None]
@@ -418,15 +424,18 @@ class _TwoVoices:
     """A low voice that swells with the level, and a high one that each reward wakes."""
 
     RANGE_DB = 8.0  # of the low voice
+    HIGH = 0.8  # of the common loudness: it comes on top of the low one
     RISE_S, EBB_S = 1.5, 4.0  # of the high one
 
     def __init__(self, low: Float, high: Float, rate_hz: int) -> None:
         self.rate_hz = rate_hz
-        self._low = _Swelling(low, rate_hz, self.RANGE_DB)
-        rms = math.sqrt(loudness_ms(high, rate_hz))
-        room = AMBIENCE_PEAK - float(np.abs(self._low._loop.loop).max())
-        gain = min(_amplitude(CONTINUOUS_DBFS, 0.0, 0.5) / rms, room / np.abs(high).max())
-        self._high = _Turning((high * gain).astype(np.float32))
+        low = _at_loudness(low, rate_hz, self.RANGE_DB, 1.0)
+        high = self.HIGH * _at_loudness(high, rate_hz, 0.0, 0.5)
+        # The loops turn together, so this is the highest that they ever reach.
+        peak = max(float(np.abs(low).max()), float(np.abs(low + high).max()))
+        scale = min(1.0, AMBIENCE_PEAK / peak)
+        self._low = _Swelling(low * scale, rate_hz, self.RANGE_DB)
+        self._high = _Turning((high * scale).astype(np.float32))
         self._swell = 0.0  # 0..1, of the way up or down
         self._rising = False
 
