@@ -195,7 +195,7 @@ class _Land:
     def __init__(self, stage: Stage) -> None:
         self.shore = round(SHORE * stage.height)
         unit = stage.unit
-        self.x = (np.arange(stage.width) + 0.5 - SUN * stage.width) / unit
+        self.x: Float = (np.arange(stage.width, dtype=np.float64) + 0.5 - SUN * stage.width) / unit
         x = self.x
         # A gap below the sun keeps its lowest place free.
         gap = np.exp(-0.5 * (x / 0.34) ** 2)
@@ -232,7 +232,7 @@ def _bank(stage: Stage) -> Float32:
     mask = pygame.Surface((width, height), depth=32)
     rng = np.random.default_rng(8)
     x = np.arange(0, width + 1, 4 * fine)
-    across = (x - SUN * width) / unit
+    across: Float = (x.astype(np.float64) - SUN * width) / unit
     rise = 0.050 + 0.022 * _noise(across * 1.3 + 5, 9, 4) + 0.055 * np.minimum(across**2, 1.6)
     ground = height - rise * up
     points = [(float(a), float(b)) for a, b in zip(x, ground, strict=True)]
@@ -318,7 +318,7 @@ def _spruce(mask: Any, rng: np.random.Generator, x: float, y: float, tall: float
 def _painted(stage: Stage, land: _Land, light: _Light) -> Any:
     """Return the whole landscape in one light."""
     image = np.empty((stage.height, stage.width, 3), dtype=np.float32)
-    _paint_sky(image, stage, land, light)
+    _paint_sky(image, land, light)
     _paint_hills(image, stage, land, light)
     _paint_lake(image, stage, land, light)
     cover = land.bank[..., None]
@@ -343,7 +343,7 @@ def _mixed(stops: Sequence[Rgb], places: Float) -> Float32:
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
-def _paint_sky(image: Float32, stage: Stage, land: _Land, light: _Light) -> None:
+def _paint_sky(image: Float32, land: _Land, light: _Light) -> None:
     rows = np.arange(land.shore)
     base = _mixed(light.sky, np.clip(rows / (0.93 * land.shore), 0, 1) ** 1.15)
     across = np.exp(-0.5 * (land.x / 0.75) ** 2)
