@@ -14,6 +14,7 @@ import math
 import os
 import platform
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -448,7 +449,9 @@ def newest_for(room: Room, folder: Path) -> Kept | None:
 
 def _slug(name: str) -> str:
     """Return a room's name fit for a file name."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60].rstrip("-") or "room"
+    plainer = unicodedata.normalize("NFKD", name.lower())
+    letters = "".join(c for c in plainer if not unicodedata.combining(c))
+    return re.sub(r"[^a-z0-9]+", "-", letters).strip("-")[:60].rstrip("-") or "room"
 
 
 def _digest(content: Mapping[str, Any]) -> str:

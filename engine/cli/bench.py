@@ -1,4 +1,4 @@
-"""Commands of the technician's bench: simulate, play, streams and doctor."""
+"""Commands of the technician's bench: simulate, simulate-sensor, play, streams and doctor."""
 
 from __future__ import annotations
 
@@ -60,6 +60,11 @@ def register(app: typer.Typer) -> None:
     app.command(
         cls=Plainly, short_help="Offer a simulated person as an LSL stream, with faults on demand."
     )(simulate)
+    app.command(
+        "simulate-sensor",
+        cls=Plainly,
+        short_help="Offer a simulated photodiode and microphone, to rehearse doctor --certify.",
+    )(simulate_sensor)
     app.command(cls=Plainly, short_help="Play a recording as an LSL stream in real time.")(play)
     app.command(
         cls=Plainly, short_help="List the streams on the network, and what is wrong with each."
@@ -131,6 +136,59 @@ def simulate(
     say(f"Simulated person {options.name!r} at {rate:g} Hz. Ctrl-C ends it.")
     say("In another terminal: neuroloop run smr_up --room sim --short 60")
     raise typer.Exit(bench.main(options.arguments()))
+
+
+def simulate_sensor(
+    display: Annotated[
+        float, typer.Option("--display", metavar="MS", help="How late the light is.")
+    ] = 12.0,
+    sound: Annotated[
+        float, typer.Option("--sound", metavar="MS", help="How late the clicks are.")
+    ] = 35.0,
+    display_jitter: Annotated[
+        float, typer.Option("--display-jitter", metavar="MS", help="Spread (SD) of the light.")
+    ] = 0.3,
+    sound_jitter: Annotated[
+        float, typer.Option("--sound-jitter", metavar="MS", help="Spread (SD) of the clicks.")
+    ] = 1.5,
+    rate: Annotated[
+        float, typer.Option("--rate", metavar="HZ", help="Samples per second, 200 to 10000.")
+    ] = 1000.0,
+    seed: Annotated[int, typer.Option("--seed", metavar="NUMBER", help="Of its noise.")] = 1,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", metavar="SECONDS", help="How long; without it, until Ctrl-C."),
+    ] = None,
+    name: StreamName = "neuroloop-sensor",
+    network: Network = False,
+) -> None:
+    """Offer a simulated photodiode and microphone, to rehearse doctor --certify.
+
+    It follows the flips that a window under measurement announces, and shows each one as late as
+    you say. Its stream says that it is simulated, and so does a certificate made with it. Ends
+    with Ctrl-C.
+    """
+    from engine import sensor
+    from engine.simulate import Network
+
+    options = sensor.SensorOptions(
+        rate_hz=rate,
+        display_ms=display,
+        sound_ms=sound,
+        display_jitter_ms=display_jitter,
+        sound_jitter_ms=sound_jitter,
+        seed=seed,
+        seconds=seconds,
+        name=name or "neuroloop-sensor",
+        source_id=name or "neuroloop-sensor",
+        network=Network(loopback_only=not network),
+    )
+    say(f"Simulated sensor {options.name!r} at {rate:g} Hz. Ctrl-C ends it.")
+    say(
+        "In another terminal: neuroloop doctor --certify --room ROOM --sensor "
+        f"{options.name} --photodiode photodiode --audio audio --simulated-ok"
+    )
+    raise typer.Exit(sensor.main(options.arguments()))
 
 
 def play(
@@ -248,12 +306,74 @@ def _verdict(stream: Seen, room: Room) -> str:
     return f"Room {room.name!r} would use it."
 
 
-def doctor(room: MaybeRoom = None, json_: Json = False) -> None:
+def doctor(
+    room: MaybeRoom = None,
+    certify: Annotated[
+        bool,
+        typer.Option("--certify", help="Measure how late light and sound are, with a sensor."),
+    ] = False,
+    sensor: Annotated[
+        str | None,
+        typer.Option("--sensor", metavar="NAME", help="Certify: LSL name of the sensor's stream."),
+    ] = None,
+    photodiode: Annotated[
+        str,
+        typer.Option(
+            "--photodiode", metavar="COLUMN", help="Certify: its column, by label or number."
+        ),
+    ] = "",
+    audio: Annotated[
+        str,
+        typer.Option("--audio", metavar="COLUMN", help="Certify: the microphone's or line's."),
+    ] = "",
+    transitions: Annotated[
+        int,
+        typer.Option("--transitions", metavar="NUMBER", help="Certify: how many, 10 to 2000."),
+    ] = 120,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Certify: not where sessions look for certificates."
+        ),
+    ] = None,
+    simulated_ok: Annotated[
+        bool,
+        typer.Option("--simulated-ok", help="Certify: rehearse without a screen, in a test room."),
+    ] = False,
+    json_: Json = False,
+) -> None:
     """Is this computer fit for a session?
 
     Asks one question after the other and says what to do where something is not right. Changes
     nothing. Exit code 1 when a session would not start.
+
+    With --certify it measures instead how late light and sound are in a room: a photodiode on the
+    patch in the corner of the person's screen, or a microphone or line, on an LSL stream. The
+    result is a dated certificate that later sessions name. Exit code 1 when it did not pass.
     """
+    if certify:
+        from engine.cli.certifying import certify_room
+
+        certify_room(
+            room,
+            sensor,
+            photodiode,
+            audio,
+            transitions,
+            out,
+            simulated_ok=simulated_ok,
+            json_=json_,
+        )
+    stray = [
+        option
+        for option, given in (
+            ("--sensor", sensor), ("--photodiode", photodiode), ("--audio", audio), ("--out", out),
+            ("--simulated-ok", simulated_ok),
+        )
+        if given
+    ]  # fmt: skip
+    if stray:
+        raise InputError(f"{stray[0]} belongs to --certify.", "Add --certify, or leave it out.")
     from engine.doctor import as_json, diagnose, worst
     from engine.room import load_room
 
