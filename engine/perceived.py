@@ -1,0 +1,74 @@
+"""Is what the person should see and hear there? Asked before the person sits down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine.errors import InputError
+from engine.room import Room
+from feedback.registry import PictureKind, SoundKind
+from protocols.model import Feedback
+
+__all__ = ["check_perceived"]
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+def check_perceived(
+    feedback: Feedback,
+    room: Room,
+    pictures: Mapping[str, PictureKind],
+    sounds: Mapping[str, SoundKind],
+) -> None:
+    """Look whether the room has the images, film and sounds that would be used.
+
+    Parameters
+    ----------
+    feedback : Feedback
+        Of the protocol.
+    room : Room
+    pictures, sounds : mapping
+        What there is, plugins included.
+
+    Raises
+    ------
+    InputError
+        Something is not there, or is not what it should be.
+    """
+    picture = pictures.get(feedback.picture)
+    continuous = sounds.get(feedback.sound.continuous or "")
+    if any(kind is not None and kind.needs == "film" for kind in (picture, continuous)):
+        _film(room, feedback)
+    if feedback.picture == "puzzle" and room.media.images is not None:
+        _images(Path(room.media.images).expanduser())
+    if room.sound.files.given:
+        from feedback.soundfile import check_file  # a decoder, for those who use it
+
+        for name, path in room.sound.files.given:
+            check_file(name, path)
+
+
+def _film(room: Room, feedback: Feedback) -> None:
+    if room.media.film is None:
+        what = "picture `video`" if feedback.picture == "video" else "sound `film`"
+        raise InputError(
+            f"The {what} needs the room's own film, and the room names none.",
+            "Write `media: {film: PATH}` in the room file.",
+        )
+    from feedback.film import check_film
+
+    check_film(room.media.film)
+
+
+def _images(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(
+            f"The folder of images {folder} is not there.",
+            "Correct `media: images` in the room file, or leave it out for the built-in images.",
+        )
+    if not any(p.suffix.lower() in IMAGES for p in folder.iterdir()):
+        raise InputError(
+            f"There is no image in {folder}.",
+            f"Put images there ({', '.join(IMAGES)}), or leave `media: images` out.",
+        )
