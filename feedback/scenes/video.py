@@ -16,8 +16,9 @@ import pygame
 from numpy.typing import NDArray
 
 from engine.frames import Float
-from feedback.film import Film, FilmFrame, check_film
+from feedback.film import check_film
 from feedback.guard import AREA_CELLS, AREA_PER_S, COLS, MEAN_PER_S, ROWS, luminance
+from feedback.reel import Film, FilmFrame
 from feedback.stage import ASH, IVORY, SAND, SLATE, Moment, Stage, box_distance, cover_surface
 
 __all__ = ["Video"]
@@ -152,7 +153,7 @@ def _toward(distance: float, per_s: float) -> float:
 def _opaque(light: float) -> float:
     """Return how opaque the film must be for its white to have the luminance `light`."""
     code = 255.0 * (1.055 * max(light, 0.0032) ** (1.0 / 2.4) - 0.055)
-    return min(1.0, max(0.0, (code - GROUND) / (255.0 - GROUND)))
+    return float(min(1.0, max(0.0, (code - GROUND) / (255.0 - GROUND))))
 
 
 class _Pace:
@@ -183,21 +184,23 @@ class _Pace:
         """Return the share of a fresh frame over what is shown, in 255ths, and take it as shown."""
         before = _light_of(self._codes, opaque)
         away = fresh - self._codes
+
+        def change(share: int) -> Float:
+            return _light_of(self._codes + away * (share / 255), opaque) - before
+
         low, high = 0, round(255 * most)
-        share = high
-        while high - low > 1 or share == high:
-            change = _light_of(self._codes + away * (share / 255), opaque) - before
-            if self._allows(change):
-                low = share
+        if self._allows(change(high)):
+            low = high
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._allows(change(middle)):
+                low = middle
             else:
-                high = share
-            if high - low <= 1:
-                break
-            share = (low + high) // 2
-        change = _light_of(self._codes + away * (low / 255), opaque) - before
+                high = middle
+        spent = change(low)
         self._codes += away * (low / 255)
-        self._mean_left -= abs(float(change.mean())) * self._of_window
-        self._area_left = np.maximum(self._area_left - np.abs(change), 0.0)
+        self._mean_left -= abs(float(spent.mean())) * self._of_window
+        self._area_left = np.maximum(self._area_left - np.abs(spent), 0.0)
         return low
 
     def _allows(self, change: Float) -> bool:
@@ -235,11 +238,13 @@ class _Mat:
         self._mask = mask
         self._row = pygame.Surface((size[0], band), pygame.SRCALPHA)
         self._col = pygame.Surface((band, size[1]), pygame.SRCALPHA)
-        reach = stage.px(0.075)
+        reach = stage.px(0.070)
         whole = (size[0] + 2 * reach, size[1] + 2 * reach)
-        near = np.clip(1.0 - np.maximum(box_distance(*whole, inner, corner), 0.0) / reach, 0, 1)
+        away = box_distance(*whole, inner, corner)
+        near = np.clip(1.0 - np.maximum(away, 0.0) / reach, 0.0, 1.0)
+        within = np.clip(1.0 + away / feather, 0.0, 1.0)  # none of it under the film itself
         self._reach = reach
-        self._halo = cover_surface(near**2 * (3.0 - 2.0 * near), (255, 206, 140), 78)
+        self._halo = cover_surface(within * near**2 * (3.0 - 2.0 * near), (255, 206, 140), 70)
         self.open(1.0)
 
     def open(self, wide: float) -> None:
