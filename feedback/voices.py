@@ -293,7 +293,7 @@ def _pad(
     partials: Mapping[float, float],
     rate_hz: int,
     seed: int,
-    drift: float = 0.25,
+    drift: float = 0.12,
     breath: tuple[float, float, float] | None = None,
 ) -> Float:
     """Return a seamless pad of 16 s, shape ``(n, 2)``.
@@ -371,7 +371,7 @@ class _Swelling:
 def tone_volume(rate_hz: int = RATE_HZ) -> Voice:
     """Return a soft tone on A3 that becomes louder with the level, by 12 dB."""
     partials = {220.0: 1.0, 440.0: 0.45, 660.0: 0.22, 880.0: 0.10, 1100.0: 0.05}
-    loop = _at_loudness(_pad(partials, rate_hz, seed=5, drift=0.15), rate_hz, 12.0, 1.0)
+    loop = _at_loudness(_pad(partials, rate_hz, seed=5, drift=0.05), rate_hz, 12.0, 1.0)
     return _Swelling(loop * min(1.0, AMBIENCE_PEAK / np.abs(loop).max()), rate_hz, 12.0)
 
 
@@ -479,6 +479,6 @@ def two_voices(rate_hz: int = RATE_HZ) -> Voice:
     )  # fmt: skip
     high = _pad(
         {660.0: 0.80, 990.0: 0.50, 1320.0: 0.22, 1650.0: 0.08, 1980.0: 0.05},
-        rate_hz, seed=32, drift=0.3, breath=(1320.0, 0.4, 0.06),
+        rate_hz, seed=32, drift=0.25, breath=(1320.0, 0.4, 0.06),
     )  # fmt: skip
     return _TwoVoices(low, high, rate_hz)
