@@ -39,6 +39,7 @@ from engine.folder import check_client, check_folder, claim, free_gb, session_pa
 from engine.forms import Filled, TerminalIO, add_form, ask, form_named
 from engine.frames import Event, Phase, StreamSpec
 from engine.lsl import configure_lsl
+from engine.perceived import check_perceived
 from engine.plugins import Plugins, Registries, load_plugins, registries
 from engine.publish import Publisher
 from engine.record import Recorder
@@ -241,6 +242,7 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
             "use a room with `use: test`, or leave out --short",
         )
     _check_safety(loaded.protocol, room, options)
+    check_perceived(loaded.protocol.feedback, room, known.pictures, known.sounds)
     seed = secrets.randbits(32) if options.seed is None else options.seed
     control = _control(options, room, joined, loaded.protocol, loaded.sha256, seed)
     # What a control looks at is learned from the same rest.
