@@ -97,7 +97,7 @@ def scale(wide: float, tall: float, at: float, line: Colour, mark: Colour) -> An
 
 def plate(wide: int, tall: int, feather: float, colour: Colour) -> Any:
     """Return a plate with soft edges, on which letters can be read over any picture."""
-    distance = box_distance(wide, tall, (wide - feather, tall - feather), 0.0)
+    distance = box_distance(wide, tall, (wide - feather, tall - feather), 1.2 * feather)
     cover = np.clip(0.5 - distance / feather, 0.0, 1.0)
     return cover_surface(cover * cover * (3.0 - 2.0 * cover), colour, 255)
 

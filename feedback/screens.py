@@ -393,7 +393,8 @@ class Screens:
         stage = self.stage
 
         def make(ink: Colour) -> Any | None:
-            return stage.text(text, SMALL, ink, stage.width * 0.72, stage.height * 0.20)
+            wide = min(stage.width * 0.72, LINE * LETTER * stage.letter_px(SMALL))
+            return stage.text(text, SMALL, ink, wide, stage.height * 0.26)
 
         at = {"midbottom": (self._area.centerx, self._area.bottom)}
         self._over_picture(surface, "caption", make, SOFT, at)
@@ -414,13 +415,7 @@ class Screens:
         if block is None:
             return
         box = block.get_rect(**at)
-        soft = self.stage.letter_px(0.7 * HINT)
-        around = box.inflate(2 * soft, 2 * soft)
-        out = _lit(surface, around)
-        if out > 0.0:
-            plate = self._plate(around.size, soft)
-            plate.set_alpha(round(255 * PLATE * out))
-            surface.blit(plate, around)
+        out = self._darken(surface, box)
         surface.blit(block, box)
         bright = make(BRIGHT)
         if bright is not None and out > 0.0:
@@ -428,6 +423,17 @@ class Screens:
             surface.blit(bright, box)
             bright.set_alpha(255)  # it is kept, and used elsewhere
         self.placed.append(Placed(name, box, block))
+
+    def _darken(self, surface: Any, box: pygame.Rect) -> float:
+        """Lay a plate behind `box` as far as the picture is light there; return how far, 0 to 1."""
+        soft = self.stage.letter_px(0.8 * HINT)
+        around = box.inflate(2 * soft, 2 * soft)
+        out = _lit(surface, around)
+        if out > 0.0:
+            plate = self._plate(around.size, soft)
+            plate.set_alpha(round(255 * PLATE * out))
+            surface.blit(plate, around)
+        return out
 
     def _plate(self, size: tuple[int, int], soft: int) -> Any:
         if size not in self._plates:
@@ -441,6 +447,10 @@ class Screens:
         if settling <= 0.0:
             return
         y = self._foot_y()
+        wide, tall = round(0.08 * self.stage.unit), self._settling[0].get_height()
+        box = pygame.Rect(0, 0, wide, tall)
+        box.center = (round(self.stage.centre[0]), y)
+        self._darken(surface, box)
         for i, dot in enumerate(self._settling):
             dot.set_alpha(round(255 * min(1.0, settling)))
             x = self.stage.centre[0] + (i - 1) * self.stage.unit * 0.032 - dot.get_width() / 2
@@ -498,8 +508,9 @@ class Screens:
 
 def _lit(surface: Any, box: pygame.Rect) -> float:
     """Return how far a part of the screen is lighter than the background, 0 to 1."""
-    seen = pygame.surfarray.array3d(surface.subsurface(box.clip(surface.get_rect())))
-    light = float(np.quantile(luminance(seen[::3, ::3]), 0.98))
+    part = surface.subsurface(box.clip(surface.get_rect()))
+    seen = pygame.surfarray.pixels3d(part)[::3, ::3].copy()  # looks without copying the rest
+    light = float(np.quantile(luminance(seen), 0.98))
     return min(1.0, max(0.0, (light - LIT) / LIT_RANGE))
 
 

@@ -315,6 +315,11 @@ class Stage:
         if len(lines) > room:  # even the smallest letters are too many
             lines = [*lines[: room - 1], lines[room - 1] + " …"]
         elif len(lines) > 1:
+            # A line of its own for every sentence, where that takes no more lines.
+            apart = re.sub(r"(?<=[.!?]) (?=[A-ZÄÖÜ])", "\n", text)
+            broken = text_lines(apart, partial(_text_width, font), width)
+            if len(broken) == len(lines):
+                text, lines = apart, broken
             lines = self._balanced(text, lines, font, width)
         wide = max(_text_width(font, line) for line in lines)
         tall = leading * (len(lines) - 1) + int(font.get_height())
