@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import InputError
@@ -10,13 +11,50 @@ from engine.room import Room
 from feedback.registry import PictureKind, SoundKind
 from protocols.model import Feedback
 
-__all__ = ["check_perceived"]
+__all__ = ["NOTHING", "Perceived", "check_perceived"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
 
+@dataclass(frozen=True, slots=True)
+class Perceived:
+    """What is seen and heard, by name.
+
+    Parameters
+    ----------
+    picture : str
+    on_reward, continuous : str or None
+        Sounds.
+    cues : {"tones", "none"}
+    options : tuple of (str, float)
+        Of the picture.
+    """
+
+    picture: str
+    on_reward: str | None = "chime"
+    continuous: str | None = None
+    cues: str = "tones"
+    options: tuple[tuple[str, float], ...] = ()
+
+    @classmethod
+    def of(cls, feedback: Feedback) -> Perceived:
+        """Return what a protocol names."""
+        sound = feedback.sound
+        return cls(
+            feedback.picture,
+            sound.on_reward,
+            sound.continuous,
+            sound.cues,
+            feedback.picture_options,
+        )
+
+
+NOTHING = Perceived("none", on_reward=None, cues="none")
+"""A still symbol and silence."""
+
+
 def check_perceived(
-    feedback: Feedback,
+    perceived: Perceived,
     room: Room,
     pictures: Mapping[str, PictureKind],
     sounds: Mapping[str, SoundKind],
@@ -25,8 +63,7 @@ def check_perceived(
 
     Parameters
     ----------
-    feedback : Feedback
-        Of the protocol.
+    perceived : Perceived
     room : Room
     pictures, sounds : mapping
         What there is, plugins included.
@@ -36,11 +73,11 @@ def check_perceived(
     InputError
         Something is not there, or is not what it should be.
     """
-    picture = pictures.get(feedback.picture)
-    continuous = sounds.get(feedback.sound.continuous or "")
+    picture = pictures.get(perceived.picture)
+    continuous = sounds.get(perceived.continuous or "")
     if any(kind is not None and kind.needs == "film" for kind in (picture, continuous)):
-        _film(room, feedback)
-    if feedback.picture == "puzzle" and room.media.images is not None:
+        _film(room, perceived)
+    if perceived.picture == "puzzle" and room.media.images is not None:
         _images(Path(room.media.images).expanduser())
     if room.sound.files.given:
         from feedback.soundfile import check_file  # a decoder, for those who use it
@@ -49,9 +86,9 @@ def check_perceived(
             check_file(name, path)
 
 
-def _film(room: Room, feedback: Feedback) -> None:
+def _film(room: Room, perceived: Perceived) -> None:
     if room.media.film is None:
-        what = "picture `video`" if feedback.picture == "video" else "sound `film`"
+        what = "picture `video`" if perceived.picture == "video" else "sound `film`"
         raise InputError(
             f"The {what} needs the room's own film, and the room names none.",
             "Write `media: {film: PATH}` in the room file.",

@@ -39,7 +39,7 @@ from engine.folder import check_client, check_folder, claim, free_gb, session_pa
 from engine.forms import Filled, TerminalIO, add_form, ask, form_named
 from engine.frames import Event, Phase, StreamSpec
 from engine.lsl import configure_lsl
-from engine.perceived import check_perceived
+from engine.perceived import NOTHING, Perceived, check_perceived
 from engine.plugins import Plugins, Registries, load_plugins, registries
 from engine.publish import Publisher
 from engine.record import Recorder
@@ -242,7 +242,7 @@ def run_session(options: RunOptions, say: Callable[[str], None]) -> Ran:
             "use a room with `use: test`, or leave out --short",
         )
     _check_safety(loaded.protocol, room, options)
-    check_perceived(loaded.protocol.feedback, room, known.pictures, known.sounds)
+    check_perceived(Perceived.of(loaded.protocol.feedback), room, known.pictures, known.sounds)
     seed = secrets.randbits(32) if options.seed is None else options.seed
     control = _control(options, room, joined, loaded.protocol, loaded.sha256, seed)
     # What a control looks at is learned from the same rest.
@@ -513,15 +513,11 @@ def _conduct(
     protocol = p.protocol
     clock = LslClock()
     frames = path.with_suffix("").with_name(path.stem + "_frames") if headless else None
-    sound = protocol.feedback.sound
     window_spec = replace(
-        room_window(room, headless=headless, silent=options.silent),
-        picture=protocol.feedback.picture,
-        on_reward=sound.on_reward,
-        continuous=sound.continuous,
-        cues=sound.cues,
+        room_window(
+            room, Perceived.of(protocol.feedback), headless=headless, silent=options.silent
+        ),
         frames_dir=None if frames is None else str(frames),
-        picture_options=protocol.feedback.picture_options,
         test_session=_is_test(options, room),
         plugins=p.plugins.wanted,
     )
@@ -606,11 +602,18 @@ def _conduct(
     return outcome, frames
 
 
-def room_window(room: Room, *, headless: bool, silent: bool = False) -> WindowSpec:
-    """Return the person's window as the room wants it, still without a protocol's picture."""
+def room_window(
+    room: Room, perceived: Perceived = NOTHING, *, headless: bool, silent: bool = False
+) -> WindowSpec:
+    """Return the person's window as the room wants it."""
     screen, sound = room.person_screen, room.sound
     return WindowSpec(
         title="Neuroloop",
+        picture=perceived.picture,
+        on_reward=perceived.on_reward,
+        continuous=perceived.continuous,
+        cues=perceived.cues,
+        picture_options=perceived.options,
         size=screen.size,
         full_screen=screen.full_screen and not headless,
         display=screen.display,

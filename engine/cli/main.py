@@ -10,7 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.cli import bench, forms, progress, protocols, recordings, rooms, sessions, study
+from engine.cli import (
+    bench,
+    feedback,
+    forms,
+    progress,
+    protocols,
+    recordings,
+    rooms,
+    sessions,
+    study,
+)
 from engine.cli.words import complaints, logging_to, print_to, say
 from engine.errors import NeuroloopError
 
@@ -57,6 +67,7 @@ def _all(
 # The order here is the order of the commands in `neuroloop --help`.
 sessions.register(app)
 protocols.register(app)
+feedback.register(app)
 rooms.register(app)
 bench.register(app)
 recordings.register(app)

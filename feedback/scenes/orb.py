@@ -40,7 +40,7 @@ class Orb:
         self._map.set_colorkey(255)
 
     def colours(
-        self, level: float, live: float, glow: float, body: float | None = None
+        self, level: float, live: float, glow: float, reached: float | None = None
     ) -> NDArray[np.uint8]:
         """Return the 256 colours from the centre outwards, shape ``(256, 3)``.
 
@@ -48,10 +48,10 @@ class Orb:
         ----------
         level, live, glow : float
             See `feedback.stage.Moment`.
-        body : float or None
+        reached : float or None
             Level that the light itself has reached; None is `level`.
         """
-        shown = (level if body is None else body) * live
+        shown = (level if reached is None else reached) * live
         size = 0.120 + 0.190 * shown
         r = self._radius
         hue = np.array(
