@@ -125,9 +125,10 @@ def open_film(file: Path) -> Any:
 
 def picture_track(container: Any) -> Any | None:
     """Return the first stream of moving pictures; a cover image is none."""
-    cover = pyav().stream.Disposition.attached_pic
+    from av.stream import Disposition
+
     for stream in container.streams.video:
-        if not stream.disposition & cover:
+        if not stream.disposition & Disposition.attached_pic:
             return stream
     return None
 

@@ -66,6 +66,11 @@ class Video:
         self._light = NEUTRAL
         self._wide = 1.0 if self._still_size else (1.0 + SMALLEST) / 2.0
 
+    @property
+    def error(self) -> str:
+        """Why the film stands still for good; empty while it can play."""
+        return self.film.error
+
     def draw(self, surface: Any, moment: Moment) -> None:
         """Draw one frame; see `Picture`."""
         self._follow(moment)
