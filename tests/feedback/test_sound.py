@@ -1,219 +1,332 @@
-"""Synthesis without a device, and what the mixer really plays (SDL's disk driver)."""
+"""Everything mixed, without a device: what follows which control, and that nothing clicks."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+import math
+from copy import deepcopy
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from feedback.guard import LIMIT, SoundGuard
-from feedback.registry import CUES, SOUNDS, resolve
-from feedback.sound import BLOCK, Synth
-from feedback.voices import RATE_HZ, ambience, chime, cue_tones
+from engine.errors import InputError
+from feedback.guard import LIMIT, LOUD, SoundGuard
+from feedback.loudness import a_weighted_ms, dose_pa2h
+from feedback.registry import SOUNDS, SoundKind, resolve
+from feedback.sound import Speaker, Synth
+from feedback.voices import AMBIENCE_PEAK, RATE_HZ, chime, cue_tones
+
+BLOCK = 2048
+CAP = 0.25
+OWN = tuple(k.name for k in SOUNDS.values() if k.role == "continuous" and k.needs == "")
 
 
-def synth(continuous: str | None = "ambience", cap: float = 0.25) -> Synth:
-    return Synth("chime", continuous, True, SoundGuard(cap))
+@cache
+def _made(continuous: str | None) -> Synth:
+    return Synth("chime", continuous, True, SoundGuard(CAP))
 
 
-def play(source: Synth, seconds: float) -> NDArray[np.float32]:
-    blocks = [source.render(BLOCK) for _ in range(round(seconds * RATE_HZ / BLOCK))]
+def synth(continuous: str | None = "tone_volume", cap: float = CAP, **kwargs: Any) -> Synth:
+    if kwargs or cap != CAP:
+        return Synth("chime", continuous, True, SoundGuard(cap), **kwargs)
+    return deepcopy(_made(continuous))  # making one anew costs a third of a second
+
+
+def play(source: Synth, seconds: float, n: int = BLOCK) -> NDArray[np.float32]:
+    blocks = [source.render(n) for _ in range(round(seconds * RATE_HZ / n))]
     return np.concatenate(blocks)
 
 
-def rms_db(x: NDArray[np.float32]) -> float:
-    return float(20 * np.log10(np.sqrt(np.mean(x.astype(float) ** 2))))
+def rms(x: NDArray[np.float32]) -> float:
+    return float(np.sqrt(np.mean(x.astype(float) ** 2)))
+
+
+def step(x: NDArray[np.float32]) -> float:
+    return float(np.abs(np.diff(x, axis=0)).max())
+
+
+def above(x: NDArray[np.float32], hz: float) -> float:
+    """Return the largest sample of what is above `hz`: a click has everything, a tone nothing."""
+    found = 0.0
+    n = 1 << 17
+    window = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+    for at in range(0, len(x) - n, n // 2):  # half over half, so that every sample counts
+        spectrum = np.fft.rfft(x[at : at + n, 0] * window)
+        spectrum[np.fft.rfftfreq(n, 1 / RATE_HZ) < hz] = 0.0
+        found = max(found, float(np.abs(np.fft.irfft(spectrum, n)).max()))
+    return found
 
 
 def test_every_registered_sound_exists() -> None:
     for kind in SOUNDS.values():
-        made = resolve(kind.factory)(RATE_HZ)
-        arrays = made if kind.role == "continuous" else (made,)
-        for array in arrays:
+        factory = resolve(kind.factory)
+        if kind.needs:
+            continue  # of the room's own media
+        made = factory(11025)
+        if hasattr(made, "play"):
+            assert made.play(100, 0.5, 0).shape == (100, 2)
+            continue
+        for array in made if kind.role == "continuous" else (made,):
             assert array.dtype == np.float32
             assert array.ndim == 2
             assert array.shape[1] == 2
             assert np.abs(array).max() <= 1.0
 
 
-def test_the_chime_is_soft() -> None:
-    wave = chime()
-    assert len(wave) / RATE_HZ == pytest.approx(0.7, abs=0.01)
-    assert np.abs(wave[0]).max() == 0.0
-    assert np.abs(wave[-1]).max() < 1e-3
-    attack = np.abs(wave[: int(0.005 * RATE_HZ)]).max()
-    assert attack < 0.2 * np.abs(wave).max()
+@pytest.mark.parametrize("kind", OWN)
+def test_nothing_that_happens_in_a_session_clicks(kind: str) -> None:
+    """Twenty seconds at 60 Hz: levels leap; rewards, cues and the stop come at random.
 
-
-def test_cues_are_distinct_and_quieter_than_the_chime() -> None:
-    cues = cue_tones()
-    assert set(cues) == set(CUES)
-    assert all(np.abs(c).max() < np.abs(chime()).max() for c in cues.values())
-
-    def first_and_last_pitch(wave: NDArray[np.float32]) -> tuple[float, float]:
-        pitches = []
-        for part in (wave[: RATE_HZ // 4, 0], wave[-RATE_HZ // 4 :, 0]):
-            spectrum = np.abs(np.fft.rfft(part * np.hanning(len(part)), 1 << 16))
-            pitches.append(float(np.argmax(spectrum) * RATE_HZ / (1 << 16)))
-        return pitches[0], pitches[1]
-
-    rising = first_and_last_pitch(cues["start"])
-    falling = first_and_last_pitch(cues["end"])
-    assert rising[1] > rising[0] * 1.2
-    assert falling[1] < falling[0] / 1.2
-    assert first_and_last_pitch(cues["rest"])[0] < first_and_last_pitch(cues["baseline"])[0]
-
-
-def test_the_loop_has_no_seam() -> None:
-    for layer in ambience():
-        inside = np.abs(np.diff(layer, axis=0)).max()
-        seam = np.abs(layer[0] - layer[-1]).max()
-        assert seam <= inside
-
-
-def test_nothing_pulses_at_a_rhythm_of_the_eeg() -> None:
-    """The envelope of the steady sound carries no line between 2 and 40 Hz."""
-    source = synth()
-    source.playing, source.level = True, 1.0
-    play(source, 2.0)
-    wave = play(source, 8.0)[:, 0].astype(float)
-    n = len(wave) // 441
-    envelope = np.sqrt((wave[: n * 441].reshape(n, 441) ** 2).mean(axis=1))  # at 100 Hz
-    spectrum = np.abs(np.fft.rfft(envelope - envelope.mean())) / n * 2 / envelope.mean()
-    hz = np.fft.rfftfreq(n, 0.01)
-    assert spectrum[(hz >= 2) & (hz <= 40)].max() < 0.05
-
-
-def test_level_raises_loudness_by_six_db_at_most_and_brightness() -> None:
-    source = synth()
+    A sample's largest step is that of each part at rest, added up (two sounds at once, at most,
+    in this schedule), with a quarter to spare, and the ramps': the fastest is the stop's, the whole
+    amplitude within 80 ms. A part that began or ended without a ramp would step by its amplitude,
+    ten times as much. Whatever clicks is heard above 8 kHz, where no sound of ours has anything.
+    """
+    source = synth(kind)
     source.playing = True
-    play(source, 2.0)
-    quiet = play(source, 4.0)
-    source.level = 0.5
-    play(source, 0.5)
-    middle = play(source, 4.0)
-    source.level = 1.0
-    play(source, 0.5)
-    loud = play(source, 4.0)
-    assert rms_db(quiet) < rms_db(middle) < rms_db(loud)
-    assert rms_db(loud) - rms_db(quiet) == pytest.approx(6.0, abs=0.3)
-
-    def centroid(x: NDArray[np.float32]) -> float:
-        power = np.abs(np.fft.rfft(x[:, 0])) ** 2
-        return float((power * np.fft.rfftfreq(len(x), 1 / RATE_HZ)).sum() / power.sum())
-
-    assert centroid(quiet) < centroid(middle) < centroid(loud)
-    assert np.abs(loud).max() <= 0.25
-
-
-def test_leaping_levels_do_not_click() -> None:
-    source = synth()
-    source.playing, source.level = True, 1.0
-    play(source, 2.0)
-    steady = np.abs(np.diff(play(source, 4.0), axis=0)).max()
-    rng = np.random.default_rng(0)
-    blocks = []
-    for _ in range(100):
+    play(source, 1.6)
+    own = 0.0
+    for level in (0.0, 0.5, 1.0):
+        source.level = level
+        source.reward() if level == 0.5 and kind == "two_voices" else None
+        play(source, 1.5)
+        own = max(own, step(play(source, 1.0)))
+    source._sounding = []
+    once = max(step(w) for w in (chime(), *cue_tones().values())) * CAP
+    rng = np.random.default_rng(6)
+    out = [source.render(735)]
+    until_hushed = until_sound = 0
+    for frame in range(1200):
         source.level = float(rng.random())
-        blocks.append(source.render(BLOCK))
-    assert np.abs(np.diff(np.concatenate(blocks), axis=0)).max() < 1.15 * steady
-
-
-def test_rewards_cues_and_stop_do_not_click() -> None:
-    source = synth()
-    source.playing, source.level = True, 0.7
-    out = [play(source, 2.0)]
-    for action in (source.reward, lambda: source.cue("end"), source.reward):
-        action()
-        out.append(play(source, 0.3))
-    source.hush(True)
-    out.append(play(source, 0.5))
-    source.hush(False)
-    source.playing = True
-    out.append(play(source, 3.0))
+        source.playing = True
+        if frame >= until_sound and rng.random() < 0.03:
+            source.reward() if rng.random() < 0.5 else source.cue("start")
+            until_sound = frame + 30  # so that two overlap at most
+        if frame >= until_hushed and rng.random() < 0.01:
+            until_hushed = frame + int(rng.integers(5, 60))
+        source.hush(frame < until_hushed)
+        out.append(source.render(735))
     wave = np.concatenate(out)
-    # The steepest slope of the tones themselves: a click would be several times steeper.
-    assert np.abs(np.diff(wave, axis=0)).max() < 0.03
+    ramps = CAP * (AMBIENCE_PEAK + 2 * 0.55) / (0.08 * RATE_HZ)
+    assert step(wave) < 1.25 * (own + 2 * once) + ramps
+    assert above(wave, 8000.0) < 1e-3 * float(np.abs(wave).max())
     assert np.abs(wave).max() <= LIMIT
 
 
-def test_hush_silences_and_forgets() -> None:
+@pytest.mark.parametrize("kind", OWN)
+def test_the_size_of_blocks_is_not_heard(kind: str) -> None:
+    waves = []
+    for n in (882, 441):
+        source = synth(kind)
+        source.playing, source.level = True, 0.6
+        play(source, 1.0, n)
+        source.reward()
+        waves.append(play(source, 1.0, n))
+    assert np.abs(waves[0] - waves[1]).max() < 1e-5
+
+
+def test_rewards_and_the_level_reach_the_voice() -> None:
+    heard = []
+
+    class Listens:
+        def play(self, n: int, level: float, rewards: int) -> NDArray[np.float32]:
+            heard.append((level, rewards))
+            return np.zeros((n, 2), dtype=np.float32)
+
     source = synth()
+    source.voice = Listens()
+    source.reward()  # while nothing plays: told to nobody, and not kept
+    source.render(100)
+    source.playing, source.level = True, 0.5
+    source.render(100)
+    source.reward()
+    source.reward()
+    source.render(100)
+    source.level = 7.0
+    source.render(100)
+    source.level = math.nan
+    source.render(100)
+    assert heard == [(0.5, 0), (0.5, 2), (1.0, 0), (0.0, 0)]
+
+
+def test_the_continuous_sound_fades_in_and_out() -> None:
+    source = synth("tone_pitch")
+    assert not play(source, 0.3).any()
+    source.playing = True
+    first = source.render(441)
+    assert np.abs(first).max() < 1e-3
+    play(source, 2.0)
+    full = rms(play(source, 0.3))
+    source.playing = False
+    assert 0.0 < rms(play(source, 0.2)) < full
+    play(source, 0.4)
+    assert not play(source, 0.2).any()
+
+
+def test_a_click_passes_the_guard() -> None:
+    source = synth(None)
+    play(source, 0.1)  # the guard begins from silence
+    source.click()
+    wave = play(source, 0.1)
+    assert np.abs(wave).max() == pytest.approx(0.25 * CAP, rel=0.01)
+    assert np.flatnonzero(wave[:, 0]).max() < 0.004 * RATE_HZ
+    source.hush(True)
+    play(source, 0.2)
+    source.click()
+    assert not play(source, 0.1).any()
+
+
+def test_no_more_than_four_sounds_at_once() -> None:
+    source = synth(None, cap=1.0)
+    for _ in range(40):
+        source.reward()
+    wave = play(source, 0.5)
+    assert np.abs(wave).max() <= LIMIT
+    assert len(source._sounding) == 4
+
+
+def test_what_was_asked_for_carries_its_time() -> None:
+    source = synth()
+    source.render(441)
+    assert source.stamps == ()
+    source.reward()
+    source.cue("start")
+    source.render(441)
+    assert len(source.stamps) == 2
+    source.playing = True
+    for level in (0.2, 0.3, 0.4):  # the first change since the last block counts
+        source.level = level
+    source.render(441)
+    assert len(source.stamps) == 1
+    source.render(441)
+    assert source.stamps == ()
+
+
+def test_hush_silences_and_forgets() -> None:
+    source = synth("two_voices")
     source.playing = True
     play(source, 2.0)
     source.reward()
+    play(source, 0.5)
     source.hush(True)
     faded = play(source, 0.3)
     assert np.abs(faded[-4096:]).max() == 0.0
     source.cue("start")  # while hushed: not kept for later
+    source.reward()
     source.playing = False
     source.hush(False)
     assert np.abs(play(source, 1.0)).max() == 0.0
 
 
 def test_levels_that_are_no_numbers_do_not_sound() -> None:
-    source = synth()
-    source.playing, source.level, source.volume = True, float("nan"), float("nan")
-    assert not play(source, 0.5).any()
-    source.volume = 1.0
-    assert np.isfinite(play(source, 0.5)).all()
+    for kind in OWN:
+        source = synth(kind)
+        source.playing, source.level, source.volume = True, math.nan, math.nan
+        assert not play(source, 0.3).any()
+        source.volume = 1.0
+        assert np.isfinite(play(source, 0.3)).all()
+        source.level = math.inf
+        assert np.isfinite(play(source, 0.3)).all()
 
 
 def test_without_sounds_there_is_silence() -> None:
-    source = Synth(None, None, False, SoundGuard(0.25))
+    source = Synth(None, None, False, SoundGuard(CAP))
     source.playing = True
     source.reward()
     source.cue("start")
     source.cue("no such cue")
     assert not play(source, 0.5).any()
+    assert source.render(0).shape == (0, 2)
+    assert source.dose_pa2h is None
 
 
-PLAYER = """
-import time
-from feedback.guard import SoundGuard
-from feedback.sound import Speaker, Synth
-synth = Synth("chime", "ambience", True, SoundGuard(0.25))
-synth.playing = True
-speaker = Speaker(synth)
-speaker.open()
-speaker.start()
-for i in range(150):
-    synth.level = (i % 50) / 50
-    if i == 50:
-        synth.reward()
-    if i == 120:
-        synth.hush(True)
-    time.sleep(0.02)
-speaker.close()
-assert not speaker.error, speaker.error
-print(speaker.starved)
-"""
+def test_the_dose_is_that_of_what_was_played() -> None:
+    source = synth("tone_pitch", spl_fullscale_dba=90.0)
+    assert source.dose_pa2h == 0.0
+    source.playing = True
+    wave = play(source, 4.0, 882)
+    window = np.hanning(len(wave))[:, None]
+    assert rms(wave * (1 - window)) > 0  # the fade in is part of it
+    pieces = [wave[i : i + 22050] for i in range(0, len(wave) - 22050, 22050)]
+    ms = float(np.mean([a_weighted_ms(p, RATE_HZ) for p in pieces]))
+    wanted = dose_pa2h(90.0, len(wave) / RATE_HZ / 3600.0) * ms / 0.5
+    assert source.dose_pa2h == pytest.approx(wanted, rel=0.15)
+    source.hush(True)
+    play(source, 0.3)
+    before = source.dose_pa2h
+    play(source, 1.0)
+    assert source.dose_pa2h == before
+    assert synth(None, spl_fullscale_dba=math.nan).dose_pa2h is None
 
 
-def test_what_the_mixer_plays(tmp_path: Path) -> None:
-    raw = tmp_path / "out.raw"
-    env = os.environ | {
-        "SDL_AUDIODRIVER": "disk",
-        "SDL_DISKAUDIOFILE": str(raw),
-        "SDL_VIDEODRIVER": "dummy",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", PLAYER], env=env, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    wave = np.fromfile(raw, dtype=np.int16).reshape(-1, 2).astype(float) / 32768
-    assert len(wave) > RATE_HZ  # at least a second was written
-    assert np.abs(wave).max() <= LIMIT
-    assert np.abs(wave).max() > 0.03
-    if int(done.stdout.split()[-1]) == 0:  # a starved mixer is the machine's, not the synth's
-        assert np.abs(np.diff(wave, axis=0)).max() < 0.03
-    spectrum = np.abs(np.fft.rfft(wave[: 2 * RATE_HZ, 0] * np.hanning(2 * RATE_HZ)))
-    hz = np.fft.rfftfreq(2 * RATE_HZ, 1 / RATE_HZ)
-    assert spectrum[hz > 6000].max() < 1e-2 * spectrum.max()
-    assert 100 < hz[np.argmax(spectrum)] < 600
+# ---------------------------------------------------------------- voices of plugins
+
+
+class Shouts:
+    shape = 2
+
+    def __init__(self, *_: Any) -> None:
+        self.rested = 0
+
+    def play(self, n: int, *_: Any) -> NDArray[np.float64]:
+        return 9.0 * np.ones((n, self.shape))
+
+    def rest(self) -> None:
+        self.rested += 1
+
+
+class Mono(Shouts):
+    shape = 1
+
+
+def kinds(name: str) -> dict[str, SoundKind]:
+    own = SoundKind(name, "continuous", "A test.", f"{__name__}:{name}")
+    return {**SOUNDS, name: own}
+
+
+@pytest.fixture(autouse=True)
+def _found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(factory: str) -> Any:
+        module, _, name = factory.partition(":")
+        return globals()[name] if module == __name__ else resolve(factory)
+
+    monkeypatch.setattr("feedback.synth.resolve", find)
+
+
+def test_a_voice_of_a_plugin_is_held_within_the_peak() -> None:
+    source = synth("Shouts", sounds=kinds("Shouts"))
+    source.playing = True
+    assert 0.0 < np.abs(play(source, 2.0)).max() <= CAP * AMBIENCE_PEAK + 1e-6
+    source.playing = False
+    play(source, 1.0)
+    assert source.voice is not None
+    assert source.voice._voice.rested == 1  # type: ignore[attr-defined]
+
+
+def test_a_voice_that_gives_no_block_is_said() -> None:
+    source = synth("Mono", sounds=kinds("Mono"))
+    source.playing = True
+    with pytest.raises(ValueError, match="`Mono` gave samples of shape"):
+        source.render(100)
+
+
+def test_a_name_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="no sound `gong`"):
+        synth("gong")
+
+
+def test_the_guard_says_when_it_acts() -> None:
+    source = synth(None, cap=1.0)
+    source.cue("wake")
+    for _ in range(4):
+        source.reward()
+    play(source, 0.3)
+    assert source.bits == LOUD
+
+
+def test_a_speaker_that_was_not_opened() -> None:
+    speaker = Speaker(synth(None))
+    assert (speaker.error, speaker.starved, speaker.delay_ms) == ("", 0, None)
+    speaker.close()
