@@ -35,6 +35,26 @@ lsl: {{loopback_only: yes}}
 screen: {{full_screen: no, size: 320 x 180, required: no, photodiode: {patch}}}
 sound: {{required: no, click: {click}}}
 """
+QUICK = """\
+format: 1
+name: quick
+title: A quick session
+evidence: {grade: X, summary: "For tests."}
+summary: Trains nothing.
+needs: {channels: [Cz], rate: at least 128 Hz}
+condition: {reference: as recorded, high_pass: 1 Hz, mains: notch}
+features:
+  smr: {kind: power, at: [Cz], band: 12-15 Hz, smooth: 0.5 s}
+gates: {blink: on, amplitude: on, step: on, muscle: {at: [Cz]}}
+baseline: [{name: eyes_open, lasts: 60 s, eyes: open, learn: [smr]}]
+reward: {feature: smr, above: {fixed: 1 uV2}, sustain: 0.2 s, refractory: 0.5 s}
+feedback:
+  level: {feature: smr, from: {fixed: 0.1 uV2}, to: {fixed: 30 uV2}, smooth: 0.3 s}
+  picture: orb
+session:
+  - baseline
+  - {train: 20 s, say: "Grow."}
+"""
 DEADLINE_S = 60.0
 SEEN = Seen("light", "Sensor", "id", "uid", "host", 1000.0, 3, "float32",
             (Column("a", "", ""), Column("2", "", ""), Column("a", "", "")))  # fmt: skip
@@ -247,8 +267,10 @@ def test_a_session_in_the_room_names_its_certificate(
     folder = tmp_path / "certificates"
     monkeypatch.setattr(run, "default_folder", lambda: folder)
     found = certify(options(tmp_path))
+    quick = tmp_path / "quick.yaml"
+    quick.write_text(QUICK, encoding="utf-8")
     given = run.RunOptions(
-        "smr_up", a_room(tmp_path), short_s=10.0, out=tmp_path / "r", headless=True, plain=True
+        str(quick), a_room(tmp_path), short_s=22.0, out=tmp_path / "r", headless=True, plain=True
     )
     said: list[str] = []
     with spawn_simulator(SimulatorOptions()):
