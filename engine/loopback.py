@@ -33,6 +33,7 @@ SMOOTH_S = (0.0, 0.002, 0.004, 0.008, 0.016)  # as little as the ripple of a bac
 GAP_SAMPLES = 2.5  # a longer step between two stamps is a hole in the trace
 PINNED = 0.98  # share of a plateau that has one and the same value: digital, or at the rail
 CLICK_HIGH_PASS_HZ = 150.0  # mains hum and its harmonic stay below
+CLEAR_HZ = 2500.0  # from here on no sensor's low-pass keeps the window's click out
 CLICK_SIGMA, CLICK_SHARE = 5.0, 0.20  # a click begins above both: of the noise, of its own peak
 LEAST_CLICK = 8.0  # spreads of the noise that the usual click reaches
 ATTACK_S = 0.003  # longest time from faint to loud
@@ -215,7 +216,13 @@ def click_delay(
         raise InputError(
             f"No clicks are heard: the usual peak is {peak / noise if noise else 0.0:.1f} spreads "
             f"of the noise, {LEAST_CLICK:g} are needed.",
-            "Raise the volume, move the microphone to the loudspeaker, or use a cable.",
+            "Raise the volume, move the microphone to the loudspeaker, or use a cable."
+            + (
+                f" At {rate_hz:.0f} Hz the sensor may filter a click of 1 kHz away: {CLEAR_HZ:g} "
+                "Hz or more hear it."
+                if rate_hz < CLEAR_HZ - 1.0
+                else ""
+            ),
         )
     faint = max(CLICK_SIGMA * noise, 0.02 * peak)
     onsets = _bursts(heard, t, faint, max(faint, CLICK_SHARE * peak))

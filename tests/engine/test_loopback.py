@@ -12,6 +12,7 @@ from scipy import signal
 from engine.errors import InputError
 from engine.frames import Float
 from engine.loopback import Flip, Measured, click_delay, light_delay, summary
+from feedback.voices import click
 
 N = 100
 LAG_S = 0.0213
@@ -292,6 +293,35 @@ def test_silence_is_refused() -> None:
         click_delay(clicks(t, flips[:1], noise=0.3), t, flips)
     with pytest.raises(InputError, match="one value only"):
         click_delay(np.full(len(t), 12.0), t, flips)
+
+
+def through_a_sensor(flips: list[Flip], rate_hz: float) -> tuple[Float, Float]:
+    """Return the window's own click as a sensor with a low-pass records it, and stamps."""
+    fine_hz, wave = 44100.0, np.asarray(click(44100), dtype=float)[:, 0]
+    start = flips[0].t - 0.4
+    x = np.zeros(int((flips[-1].t + 0.6 - start) * fine_hz))
+    for flip in flips:
+        at = round((flip.t + 0.0352 - start) * fine_hz)
+        x[at : at + len(wave)] += wave
+    low_pass = signal.cheby2(6, 40.0, 0.5 * rate_hz, fs=fine_hz, output="sos")
+    t = np.arange(start, flips[-1].t + 0.55, 1.0 / rate_hz)
+    heard = np.interp(t, start + np.arange(len(x)) / fine_hz, signal.sosfilt(low_pass, x))
+    return heard + np.random.default_rng(6).normal(0.0, 0.002, len(t)), t
+
+
+def test_the_click_of_the_window_is_heard_by_a_fast_sensor() -> None:
+    flips = flips_at(n=30)
+    found = click_delay(*through_a_sensor(flips, 4000.0), flips)
+    close(found, 35.8, 0.4)  # the click swells, and the low-pass takes its time
+    assert (found.delay.n, found.delay.missed, found.delay.extra) == (30, 0, 0)
+    assert found.delay.sd_ms < 0.3
+
+
+def test_a_slow_sensor_is_told_why_it_hears_nothing() -> None:
+    flips = flips_at(n=30)
+    with pytest.raises(InputError, match="No clicks are heard") as error:
+        click_delay(*through_a_sensor(flips, 1000.0), flips)
+    assert "At 1000 Hz the sensor may filter" in error.value.fix
 
 
 # ---------------------------------------------------------------- numbers
