@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import os
+import re
 import secrets
 import socket
 import threading
@@ -612,6 +613,7 @@ def _result(found: Measured | None) -> dict[str, Any] | None:
 
 def _simulated(facts: dict[str, Any], sensor: _Sensor) -> bool:
     """Whether anything measured was not real: the screen, the sound or the sensor itself."""
-    words = facts["audio"].lower().split()
-    silent = "audio" in sensor.columns and bool(set(SILENT_SOUND) & set(words))
+    heard_on = re.match("[a-z]*", facts["audio"].lower())
+    silent = heard_on is not None and heard_on[0] in SILENT_SOUND
+    silent = silent and "audio" in sensor.columns
     return facts["driver"] in INVISIBLE or silent or sensor.simulated
