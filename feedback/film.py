@@ -40,6 +40,7 @@ __all__ = [
     "usual_rate_hz",
 ]
 
+ATTACHED_PIC = 0x400  # FFmpeg's mark of a cover image
 USUAL_RATE_HZ = 25.0  # of a film that does not tell
 LONGEST_STEP_S = 30.0  # between two frames; more is a broken time stamp
 WAKE_S = 0.25  # a waiting thread looks this often whether its film was closed
@@ -125,10 +126,8 @@ def open_film(file: Path) -> Any:
 
 def picture_track(container: Any) -> Any | None:
     """Return the first stream of moving pictures; a cover image is none."""
-    from av.stream import Disposition
-
     for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
+        if not int(getattr(stream, "disposition", 0)) & ATTACHED_PIC:
             return stream
     return None
 

@@ -96,6 +96,7 @@ class _Reel:
         self.wanted = 0.0  # film time
         self.error = ""
         self._loop, self._first_s = start
+        self._behind_s = 0.0
         self._shown_late = -math.inf
 
     def close(self) -> None:
@@ -146,6 +147,8 @@ class _Reel:
             last = into
             if into >= self._first_s - usual:
                 self._offer(frame, begins + into, into)
+            # What no other frame is built on may be left out, to catch up.
+            track.codec_context.skip_frame = "NONREF" if self._behind_s > 0.25 else "DEFAULT"
         return begins + into + usual if last is not None else begins
 
     def _offer(self, frame: Any, t: float, into_s: float) -> None:
@@ -153,7 +156,7 @@ class _Reel:
         with self.changed:
             while len(self.frames) >= AHEAD and not self.closing:
                 self.changed.wait(WAKE_S)
-            behind = self.wanted - t
+            behind = self._behind_s = self.wanted - t
         if self.closing:
             return
         # Far behind, most frames need not be scaled; a few a second keep the film moving.

@@ -39,7 +39,9 @@ APART_S = 0.080  # lips and voice further apart than this are seen
 CROSS_S = 0.020
 EDGE_S = 0.010  # fades where the film begins and ends
 LEAD_S = 0.050  # what is rendered now is heard so much later
-PACE_TAU_S, DRIFT_TAU_S = 0.100, 0.200
+PACE_TAU_S, DRIFT_TAU_S = 0.150, 0.200
+SLOWEST = 0.7  # of real time; slower, a film is better silent
+JUMPS_APART_S = 2.0  # jumps that come closer would be heard as a rhythm
 
 
 class _Track:
@@ -228,6 +230,8 @@ class FilmSound:
         self._place = self.clock.place
         self._pace = 0.0  # of film time, 1 is in real time
         self._drift_s = 0.0
+        self._since_jump_s = math.inf
+        self._silent_s = 0.0  # still to wait for a decoder that cannot follow
         self._close = weakref.finalize(self, self._track.close)
         threading.Thread(target=self._track.run, name="film sound", daemon=True).start()
 
@@ -284,7 +288,10 @@ class FilmSound:
             self._drift_s += ((track.head - goal) / self.rate_hz - self._drift_s) * step
         out, have = track.take(track.head, n)
         if goal is not None and self._presence > 0.0 and abs(self._drift_s) > APART_S:
-            out, have = self._jump(out, goal, n)
+            if self._since_jump_s < JUMPS_APART_S:
+                self._silent_s, goal = JUMPS_APART_S, None
+            else:
+                out, have = self._jump(out, goal, n)
         track.head += have
         return self._present(out, have, goal is not None)
 
@@ -298,6 +305,7 @@ class FilmSound:
         k = min(n, int(CROSS_S * self.rate_hz))
         there[:k] = out[:k] + (there[:k] - out[:k]) * _rise(k)
         track.head, self._drift_s = goal, 0.0
+        self._since_jump_s = 0.0
         self.jumps += 1
         return there, have
 
@@ -329,9 +337,11 @@ class FilmSound:
         seconds = n / self.rate_hz
         went = place[1] - before[1] if place[0] == before[0] else seconds
         self._pace += (went / seconds - self._pace) * min(1.0, seconds / PACE_TAU_S)
+        self._silent_s = max(0.0, self._silent_s - seconds)
+        self._since_jump_s += seconds
         track.loop_wanted = max(track.loop_wanted, place[0])
         start = track.starts.get(place[0])
-        if self._pace < 0.5 or start is None:
+        if self._pace < SLOWEST or self._silent_s > 0.0 or start is None:
             return None
         goal = start[0] + round((place[1] + LEAD_S - start[1]) * self.rate_hz)
         following = track.starts.get(place[0] + 1)
