@@ -51,7 +51,7 @@ BUSH_ROWS = (1, 2)
 TREE_ROWS = (0, 1)
 GOLDEN = 0.6180339887498949
 VARIANTS = 60
-GROWN_PER_FRAME = 24  # at most
+GROWN_PER_FRAME = 6  # at most
 AISLE = 0.15  # of the unit, on both sides of the trellis: no tree
 
 

@@ -84,6 +84,7 @@ class Horizon:
         self._still = stage.style.reduced_motion
         self._weather = 0.5  # 0 overcast, 1 clear; goes after the level
         self._answer = 0.0  # goes after `live`, no faster than large areas may
+        self._turn = False
         self._sun_x = SUN * stage.width
         land = _Land(stage)
         overcast, evening, twilight = (
@@ -92,9 +93,11 @@ class Horizon:
         evening.blit(_stars(stage), (0, 0))
         clouds = _Drift(stage, (-0.06, 0.52), (128, 135, 144), 0.62, 5.0, 11)
         wisps = _Drift(stage, (0.06, 0.46), (255, 210, 172), 0.36, 3.5, 12)
-        self._overcast, self._evening = _Sky(overcast, clouds), _Sky(evening, wisps)
+        mist = _Drift(stage, (SHORE - 0.085, SHORE + 0.06), (176, 178, 180), 0.30, 7.0, 13)
+        trees = _Trees(land, math.ceil((SHORE + 0.06) * stage.height) + 1, OVERCAST.bank)
+        self._overcast = _Weather(overcast, (clouds, mist), trees)
+        self._evening = _Weather(evening, (wisps, mist), trees)
         self._twilight = twilight
-        self._mist = _Drift(stage, (SHORE - 0.085, SHORE + 0.06), (176, 178, 180), 0.30, 7.0, 13)
         strong = stage.style.high_contrast
         size = 0.040 if strong else 0.030
         self._pale = _sun(stage, size, 0.100, (214, 217, 219), 0.34)
@@ -108,10 +111,12 @@ class Horizon:
         self._follow(moment)
         clear, t = self._weather, 0.0 if self._still else moment.t
         if self._answer > 0.0:
-            # Each sky brings its own clouds, so mixing the skies mixes the weather.
-            surface.blit(self._overcast.at(t), (0, 0))
-            _faded(surface, self._evening.at(t), (0, 0), clear)
-            self._mist.draw(surface, t)
+            # Each painting brings its own clouds, so mixing the two mixes the weather. They drift
+            # in turns: a frame never pays for both.
+            self._turn = not self._turn
+            (self._overcast if self._turn else self._evening).drift(t)
+            surface.blit(self._overcast.seen, (0, 0))
+            _faded(surface, self._evening.seen, (0, 0), clear)
         # Alone at the end: a fully opaque veil hides whatever the level has done to the weather.
         _faded(surface, self._twilight, (0, 0), 1.0 - self._answer)
         self._draw_sun(surface, moment, t)
@@ -255,14 +260,14 @@ def _bank(stage: Stage) -> Float32:
 
 # Distance from the left (or, negative, right) edge, and height.
 _TREES = (
-    (0.015, 0.46),
-    (0.105, 0.56),
-    (0.185, 0.36),
-    (0.255, 0.22),
-    (0.060, 0.30),
-    (-0.020, 0.40),
-    (-0.100, 0.27),
-    (-0.160, 0.17),
+    (0.015, 0.34),
+    (0.105, 0.40),
+    (0.185, 0.26),
+    (0.255, 0.15),
+    (0.060, 0.21),
+    (-0.020, 0.29),
+    (-0.100, 0.19),
+    (-0.160, 0.12),
 )
 
 
@@ -456,21 +461,48 @@ class _Drift:
             surface.blit(self._image, (x - self._wide, self._top))
 
 
-class _Sky:
-    """A painting with clouds before it, put together again only when they have moved a pixel."""
+class _Weather:
+    """A painting with its clouds and mist, put together again only when one moved a pixel."""
 
-    def __init__(self, painting: Any, clouds: _Drift) -> None:
-        self._painting, self._clouds = painting, clouds
-        self._together = painting.copy()
-        self._place: int | None = None
+    def __init__(self, painting: Any, drifts: tuple[_Drift, ...], trees: _Trees) -> None:
+        self._painting, self._drifts, self._trees = painting, drifts, trees
+        self.seen = painting.copy()
+        self._above = (0, 0, painting.get_width(), trees.bottom)
+        self._places: list[int] = []
+        self.drift(0.0)
 
-    def at(self, t: float) -> Any:
-        place = self._clouds.place(t)
-        if place != self._place:
-            self._place = place
-            self._together.blit(self._painting, (0, 0))
-            self._clouds.draw(self._together, t)
-        return self._together
+    def drift(self, t: float) -> None:
+        """Move clouds and mist to where they are at `t`."""
+        places = [drift.place(t) for drift in self._drifts]
+        if places != self._places:
+            self._places = places
+            self.seen.blit(self._painting, (0, 0), self._above)
+            for drift in self._drifts:
+                drift.draw(self.seen, t)
+            self._trees.draw(self.seen)
+
+
+class _Trees:
+    """The near trees at both sides, which stand before clouds and mist, down to `bottom`."""
+
+    def __init__(self, land: _Land, bottom: int, colour: Rgb) -> None:
+        self.bottom = bottom
+        cover = land.bank[:bottom]
+        top = int(np.argmax(cover.max(axis=1) > 0.0))
+        width = cover.shape[1]
+        wooded = np.flatnonzero(cover.max(axis=0) > 0.0)
+        first = int(wooded[wooded < SUN * width].max(initial=-1)) + 1
+        last = int(wooded[wooded >= SUN * width].min(initial=width))
+        code = (round(colour[0]), round(colour[1]), round(colour[2]))
+        self._parts = []
+        for left, right in ((0, first), (last, width)):
+            if right > left:
+                part = cover_surface(cover[top:, left:right].T.astype(np.float64), code, 255)
+                self._parts.append((part, (left, top)))
+
+    def draw(self, surface: Any) -> None:
+        for image, at in self._parts:
+            surface.blit(image, at)
 
 
 def _cloud_field(stage: Stage, tall: int, seed: int) -> Float:
