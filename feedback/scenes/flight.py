@@ -203,15 +203,15 @@ class Flight:
         return strip, top, hills.near
 
     def _scatter(self) -> list[tuple[int, int, int]]:
-        """Return where each lantern will hang, and its size: apart, and clear of the glider."""
+        """Return where each lantern will hang, and its size: apart, and clear of glider and gauge."""
         rng = np.random.default_rng(7)
         stage = self._stage
         spots = np.empty((self.LANTERNS, 2))
-        middle = np.array([stage.centre[0], self.MIDDLE * stage.height])
+        middle = np.array([stage.centre[0], self.MIDDLE * stage.height + 0.07 * stage.unit])
         for k in range(self.LANTERNS):
             tries = rng.random((5, 2)) ** [1.0, 1.15] * [0.94, 0.46] + [0.03, 0.04]
             tries *= [stage.width, stage.height]
-            away = np.hypot(*((tries - middle) / stage.unit / [0.20, 0.115]).T)
+            away = np.hypot(*((tries - middle) / stage.unit / [0.36, 0.19]).T)
             near = np.full(len(tries), 1.0)
             if k:
                 near = np.hypot(*(tries[:, None] - spots[None, :k]).T).min(axis=0)
