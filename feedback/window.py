@@ -82,7 +82,7 @@ class WindowLoop:
         self.screen = ""  # as drawn; the first one fades in from black
         self._speaker: Speaker | None = None
         self._album: Album | None = None
-        self._show = Show(seq=-1, t=math.nan, sent=math.nan, screen="welcome", title=spec.title)
+        self._show = Show(seq=-1, t=math.nan, sent=math.nan, screen="welcome")
         self._picture_t = 0.0
         self._picture_dt = 0.0
         self._lit_until = -math.inf  # the photodiode's patch
@@ -145,6 +145,7 @@ class WindowLoop:
             return False
         if audio is None:
             return False
+        self.screens.tones = self.synth is not None and self.spec.cues != "none"
         if self.spec.headless and self.spec.frames_dir:
             self._album = Album(Path(self.spec.frames_dir))
         self.port.put(
@@ -211,6 +212,7 @@ class WindowLoop:
             spec.language,
             spec.test_session,
         )
+        self.screens.tones = self.synth is not None and spec.cues != "none"
         if name not in PICTURES:
             self._foreign = self.screens.picture = self._picture(name)
         self._canvas = pygame.Surface(size).convert(self._target)

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from engine.features import FEATURES
 from engine.frames import Decision, Gate, Phase, PhaseKind, Summary
+from engine.preview import script
 from engine.screens import Cues, show_for
 from feedback.messages import LANGUAGES, _catalogue, duration, number, translator, words
 from protocols.load import library, load
@@ -78,6 +79,8 @@ def visible() -> frozenset[str]:
     asked = {*shipped(), *_RESTING.values(), *_SAY.values()}
     for state in sessions():
         show_for(**state, say=lambda text: asked.add(text) or text)
+    for _ in script(20.0, lambda text: asked.add(text) or text):
+        pass
     return frozenset(asked - {"", "a title", "a text", "a task"})
 
 
