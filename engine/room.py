@@ -103,16 +103,21 @@ def _session_id(value: str) -> str:
 
 
 def _folder(value: str) -> str:
+    return _place(value, "folder", "a lost network would lose the recording")
+
+
+def _file(value: str) -> str:
+    return _place(value, "file", "a lost network would stop it during a session")
+
+
+def _place(value: str, what: str, why: str) -> str:
     if any(ord(c) < 32 for c in value) or "://" in value:
-        raise mistake(f"{shown(value)} is no folder")
+        raise mistake(f"{shown(value)} is no {what}")
     if value.startswith(("\\\\", "//")):
-        raise mistake(
-            f"{shown(value)} is a network path; a lost network would lose the recording",
-            "a folder on this computer",
-        )
+        raise mistake(f"{shown(value)} is a network path; {why}", f"a {what} on this computer")
     for kind in (PurePosixPath(value), PureWindowsPath(value)):
         if ".." in kind.parts:
-            raise mistake(f"`..` is not allowed in a folder: {shown(value)}", "the whole path")
+            raise mistake(f"`..` is not allowed in a {what}: {shown(value)}", "the whole path")
         if any(RESERVED.fullmatch(part) for part in kind.parts):
             raise mistake(f"{shown(value)} contains a name that Windows reserves", "another name")
     return value
@@ -202,7 +207,7 @@ class Media(Strict):
     """The room's own images and film, for the pictures `puzzle` and `video`."""
 
     images: Annotated[Text, AfterValidator(_folder)] | None = None
-    film: Annotated[Text, AfterValidator(_folder)] | None = None
+    film: Annotated[Text, AfterValidator(_file)] | None = None
 
 
 class SoundFiles(Strict):
@@ -212,13 +217,13 @@ class SoundFiles(Strict):
     spoken word, for example.
     """
 
-    chime: Annotated[Text, AfterValidator(_folder)] | None = None
-    ambience: Annotated[Text, AfterValidator(_folder)] | None = None
-    start: Annotated[Text, AfterValidator(_folder)] | None = None
-    end: Annotated[Text, AfterValidator(_folder)] | None = None
-    rest: Annotated[Text, AfterValidator(_folder)] | None = None
-    baseline: Annotated[Text, AfterValidator(_folder)] | None = None
-    wake: Annotated[Text, AfterValidator(_folder)] | None = None
+    chime: Annotated[Text, AfterValidator(_file)] | None = None
+    ambience: Annotated[Text, AfterValidator(_file)] | None = None
+    start: Annotated[Text, AfterValidator(_file)] | None = None
+    end: Annotated[Text, AfterValidator(_file)] | None = None
+    rest: Annotated[Text, AfterValidator(_file)] | None = None
+    baseline: Annotated[Text, AfterValidator(_file)] | None = None
+    wake: Annotated[Text, AfterValidator(_file)] | None = None
 
     @property
     def given(self) -> tuple[tuple[str, str], ...]:

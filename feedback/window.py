@@ -109,6 +109,7 @@ class WindowLoop:
         self._next_frame = math.inf
         self._pictures, self._sounds = PICTURES, SOUNDS
         self._foreign: ForeignPicture | None = None
+        self._film_told = False
 
     # ------------------------------------------------------------ opening and closing
 
@@ -601,6 +602,10 @@ class WindowLoop:
             self._closing = self.spec.sound_required
             self._speaker.close()
             self._speaker = self.synth = None
+        stopped = getattr(self.screens.picture, "error", "")  # of a film, whose drive may be lost
+        if stopped and not self._film_told:
+            self._film_told = True
+            self._fault(stopped)
         if self._target.get_size() != self._stage.size:
             self._fault("The size of the person's screen changed.")
             self._rebuild()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,14 +32,12 @@ def test_the_script_goes_through_all_states() -> None:
     rewards = [s.rewards for _, s in shows]
     assert rewards == sorted(rewards)
     assert rewards[-1] > 0.5 * 36.0 / REWARD_EVERY_S
-    assert all(
-        b - a == pytest.approx(0.02) for (a, _), (b, _) in zip(shows, shows[1:], strict=False)
-    )
+    assert all(b - a == pytest.approx(0.02) for (a, _), (b, _) in pairwise(shows))
 
 
 def test_no_reward_while_there_is_no_answer() -> None:
     shows = [s for _, s in script(CYCLE_S + 4.0)]
-    for before, after in zip(shows, shows[1:], strict=False):
+    for before, after in pairwise(shows):
         assert after.rewards == before.rewards or not after.gated
 
 
@@ -51,7 +50,7 @@ def test_it_opens_the_window_and_leaves_pictures(tmp_path: Path) -> None:
 
 def test_a_window_that_cannot_open_says_why() -> None:
     with pytest.raises(RunError, match="no picture `nothing`"):
-        preview(Perceived("nothing"), room(), 5.0, lambda text: None, headless=True)
+        preview(Perceived("nothing"), room(), 5.0, print, headless=True)
 
 
 @pytest.mark.parametrize(
