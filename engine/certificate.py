@@ -86,9 +86,9 @@ class Criterion:
     relation: str = "at most"
 
     def __str__(self) -> str:
-        number = "not known" if self.value is None else f"{self.value:.4g}"
+        number = "not known" if self.value is None else f"{self.value:.3g}"
         return f"{self.name}: {number} {self.unit}".rstrip() + (
-            f" ({self.relation} {self.limit:.4g})"
+            f" ({self.relation} {self.limit:.3g})"
         )
 
 
