@@ -93,7 +93,7 @@ def test_flowers_are_spread_evenly_from_the_beginning() -> None:
 def test_every_reward_adds_something_and_takes_nothing_away() -> None:
     picture = Garden(Stage(SIZE))
     before = drawn(picture, 0.0)
-    for rewards in range(1, 31):
+    for rewards in range(1, 24):
         now = drawn(picture, float(rewards))
         here = changed(before, now)
         spot = _spot(rewards - 1, WIDE)
@@ -136,14 +136,14 @@ def test_another_session_begins_with_its_own_garden() -> None:
 
 def test_what_has_grown_costs_nothing_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = Garden(Stage(SIZE))
-    full(picture, 60.0)
+    full(picture, 30.0)
     calls = []
     plant = garden._plant
     monkeypatch.setattr(garden, "_plant", lambda *a: calls.append(a) or plant(*a))
     for level in np.linspace(0, 1, 20):
-        drawn(picture, 60.0, level=float(level), glow=0.5)
+        drawn(picture, 30.0, level=float(level), glow=0.5)
     assert not calls
-    drawn(picture, 60.5)
+    drawn(picture, 30.5)
     assert len(calls) == 1
 
 
@@ -165,6 +165,6 @@ def test_without_an_answer_the_firefly_rests_beside_the_scale() -> None:
 
 def test_a_full_garden_is_still_a_night() -> None:
     picture = Garden(Stage(SIZE))
-    for rewards in (0.0, 250.0):
+    for rewards in (0.0, 150.0):
         light = luminance(full(picture, rewards, level=1.0, glow=1.0)).mean()
         assert 0.008 < light < 0.10

@@ -106,6 +106,9 @@ def test_neutral_is_even_and_has_no_sun() -> None:
     assert np.abs(np.diff(sky, axis=0)).max() <= 3  # from side to side nothing but fine noise
     grey = seen.astype(int)
     assert (grey.max(axis=2) - grey.min(axis=2)).max() < 16
+    # Neither darker than a low level nor as light as a high one.
+    low, high = (luminance(after(1.3, Horizon(Stage(SIZE)), Moment(x, 1.0))).mean() for x in (0, 1))
+    assert low < luminance(seen).mean() < 0.7 * high
 
 
 def test_clouds_drift_and_come_round() -> None:
