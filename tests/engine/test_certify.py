@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pylsl
 import pytest
 
@@ -17,13 +18,15 @@ from engine.agree import Column, Seen
 from engine.certificate import Certificate, newest_for, read_certificate, why_void
 from engine.certify import Certified, CertifyOptions, certify
 from engine.cli import main as cli
-from engine.errors import InputError, NeuroloopError, StreamError
+from engine.errors import InputError, NeuroloopError, RunError, StreamError
+from engine.frames import Presented
 from engine.loopback import FLIPS, Flip
 from engine.outlet import MarkerOutlet
 from engine.recording import read
 from engine.room import load_room
 from engine.sensor import MODEL, SensorOptions, spawn_sensor
 from engine.simulate import SimulatorOptions, spawn_simulator
+from feedback.worker import Fault, Key, Message, WindowSpec
 
 ROOM = """\
 format: 1
@@ -219,6 +222,92 @@ def test_a_simulated_sensor_certifies_no_real_room(sensor: None, tmp_path: Path)
 def test_after_a_skipped_transition_the_patch_stays_as_it_is() -> None:
     flips = [Flip(k, float(k), k % 2 == 1) for k in (1, 2, 4, 5, 6)]
     assert [f.number for f in module._changes(flips)] == [1, 2, 5, 6]
+
+
+# ---------------------------------------------------------------- what may happen meanwhile
+
+
+class Told:
+    """A marker outlet that remembers."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, float]] = []
+
+    def push(self, text: str, stamp_s: float) -> None:
+        self.rows.append((text, stamp_s))
+
+
+def frame(number: int, t: float, screen: str = "probe") -> Presented:
+    return Presented(number, t, t, t, None, False, 0, screen=screen, patch=number % 2 == 1)
+
+
+def test_each_flip_is_announced_once_with_its_time() -> None:
+    told = Told()
+    measured = module._Run(WindowSpec(), None, told)  # type: ignore[arg-type]
+    for number, t in ((0, 1.0), (1, 1.1), (1, 1.2), (2, 1.3), (2, 1.4)):
+        measured._take(frame(number, t))
+    measured._take(frame(3, 1.5, screen="lost"))  # the curtain is no flip
+    assert measured.flips == [Flip(1, 1.1, True), Flip(2, 1.3, False)]
+    assert [(json.loads(text), t) for text, t in told.rows] == [
+        ({"probe": 1, "lit": True, "t": 1.1}, 1.1),
+        ({"probe": 2, "lit": False, "t": 1.3}, 1.3),
+    ]
+    assert measured.frames_t == [1.0, 1.1, 1.2, 1.3, 1.4]
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (Key("stop", 1.0), "Stopped at the person's window"),
+        (Fault("The screen was lost (gone).", fatal=True), "The screen was lost"),
+    ],
+)
+def test_the_window_may_end_it(message: Message, said: str) -> None:
+    measured = module._Run(WindowSpec(), None, Told())  # type: ignore[arg-type]
+    measured._take(Fault("Only a remark."))
+    measured._take(Key("space", 1.0))
+    with pytest.raises(RunError, match=said):
+        measured._take(message)
+
+
+class Inlet:
+    """Two chunks, then nothing, then the stream is gone."""
+
+    def __init__(self) -> None:
+        self.chunks = [2, 3, 0]
+
+    def pull_chunk(self, **_: object) -> tuple[np.ndarray, np.ndarray]:
+        if not self.chunks:
+            raise RuntimeError("the stream has been lost")
+        n = self.chunks.pop(0)
+        return np.arange(3.0 * n).reshape(n, 3), 10.0 + np.arange(float(n))
+
+
+def a_sensor(offsets: list[tuple[float, float]]) -> module._Sensor:
+    sensor = object.__new__(module._Sensor)
+    sensor.seen, sensor.model, sensor.columns = SEEN, "diode", {"photodiode": 2, "audio": 0}
+    sensor._inlets, sensor._samples, sensor._stamps = [Inlet()], [], []
+    sensor._offsets = offsets
+    return sensor
+
+
+def test_a_lost_sensor_is_a_sentence() -> None:
+    sensor = a_sensor([(0.0, 0.0)])
+    sensor.pull()
+    assert sensor.samples("photodiode").tolist() == [2.0, 5.0, 2.0, 5.0, 8.0]
+    assert sensor.samples("audio").tolist() == [0.0, 3.0, 0.0, 3.0, 6.0]
+    assert sensor.newest_t == 12.0
+    with pytest.raises(StreamError, match="was lost while it was needed") as error:
+        sensor.pull()
+    assert error.value.fix
+
+
+def test_a_sensor_of_another_clock_is_put_into_ours() -> None:
+    # It runs 100 s behind and loses 1 ms per second: at our 110 and 112.
+    sensor = a_sensor([(110.0, 100.0), (112.0, 100.002)])
+    sensor.pull()
+    assert sensor.stamps[:2] == pytest.approx([110.0, 111.001], abs=1e-4)
+    assert sensor.newest_t == pytest.approx(112.002)
 
 
 # ---------------------------------------------------------------- the command
