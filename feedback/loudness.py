@@ -35,6 +35,7 @@ P0_PA = 20e-6
 SINE_MS = 0.5  # mean square of a full-scale sine
 WINDOW = 4096  # samples of the dose's spectra: 93 ms at 44.1 kHz
 FAST_S = 0.125  # the "fast" time of a sound level meter
+LONG, PART = 1 << 20, 1 << 16  # samples: of a long loop parts are looked at
 HARDLY_HEARD = 1e-3  # of the plain mean square, the least that counts as loudness
 
 
@@ -78,16 +79,22 @@ def a_weighted_ms(block: NDArray[Any], rate_hz: float) -> float:
 def loudness_ms(loop: NDArray[Any], rate_hz: float) -> float:
     """Return the loudness of a loop: A-weighted, yet never below a thousandth of the plain one.
 
-    What is nearly too low to be heard would otherwise be turned up without end.
+    What is nearly too low to be heard would otherwise be turned up without end. Of what is longer
+    than 24 s, so many seconds spread over it stand for the whole.
     """
-    total = 0.0
-    plain = 0.0
-    step = 1 << 20  # a loop may last ten minutes; one spectrum of it would be too large
-    for at in range(0, len(loop), step):
-        part = loop[at : at + step]
-        total += a_weighted_ms(part, rate_hz) * len(part)
-        plain += float(np.mean(np.square(part, dtype=np.float64), axis=0).max()) * len(part)
-    return max(total, HARDLY_HEARD * plain) / max(1, len(loop))
+    n = len(loop)
+    if n <= LONG:
+        return _heard_ms(loop, rate_hz)
+    window = _sine_window(PART)[:, None] * np.float32(math.sqrt(2.0))
+    starts = np.linspace(0, n - PART, LONG // PART).astype(int)
+    return float(np.mean([_heard_ms(loop[i : i + PART] * window, rate_hz) for i in starts]))
+
+
+def _heard_ms(block: NDArray[Any], rate_hz: float) -> float:
+    if not len(block):
+        return 0.0
+    plain = float(np.mean(np.square(block, dtype=np.float64), axis=0).max())
+    return max(a_weighted_ms(block, rate_hz), HARDLY_HEARD * plain)
 
 
 def loudest_ms(wave: NDArray[Any], rate_hz: float) -> float:
@@ -95,11 +102,8 @@ def loudest_ms(wave: NDArray[Any], rate_hz: float) -> float:
     n = max(2, round(FAST_S * rate_hz))
     window = _sine_window(n)[:, None] * math.sqrt(2.0)
     padded = np.concatenate([np.zeros((n // 2, 2)), wave, np.zeros((n, 2))])
-    parts = (padded[at : at + n] * window for at in range(0, len(padded) - n, n // 4))
-    return max(
-        max(a_weighted_ms(p, rate_hz), HARDLY_HEARD * float(np.mean(p**2, axis=0).max()))
-        for p in parts
-    )
+    starts = range(0, len(padded) - n, n // 4)
+    return max(_heard_ms(padded[at : at + n] * window, rate_hz) for at in starts)
 
 
 def dbfs(ms: float) -> float:

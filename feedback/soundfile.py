@@ -168,15 +168,15 @@ def _low_pass(rate_hz: int) -> Float:
 
 def _low_passed(loop: Float32, rate_hz: int) -> Float32:
     """Filter a loop without delay, in parts: a spectrum of ten minutes would fill the memory."""
-    block, half = 1 << 17, TAPS // 2
-    size = block + TAPS - 1
-    kernel = np.fft.rfft(_low_pass(rate_hz), size)[:, None]
+    size, half = 1 << 17, TAPS // 2
+    block = size - TAPS + 1
+    kernel = np.fft.rfft(_low_pass(rate_hz), size).astype(np.complex64)
     out = np.empty_like(loop)
     for at in range(0, len(loop), block):
         n = min(block, len(loop) - at)
         index = np.arange(at - half, at - half + size) % len(loop)
-        part = np.fft.irfft(np.fft.rfft(loop[index], axis=0) * kernel, size, axis=0)
-        out[at : at + n] = part[TAPS - 1 : TAPS - 1 + n]
+        spectrum = np.fft.rfft(np.ascontiguousarray(loop[index].T), axis=1) * kernel
+        out[at : at + n] = np.fft.irfft(spectrum, size, axis=1)[:, TAPS - 1 : TAPS - 1 + n].T
     return out
 
 

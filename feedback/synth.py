@@ -28,6 +28,7 @@ from feedback.voices import (
     CHIME_PEAK,
     RATE_HZ,
     Loops,
+    Smooth,
     Voice,
     click,
     cue_tones,
@@ -177,6 +178,7 @@ class Synth:
         self.guard = guard
         self.rate_hz = rate_hz
         self.playing = False  # whether the continuous sound is heard
+        self.live = 1.0  # 0..1, how much of it: nothing where there is no honest level
         self.volume = 1.0  # the operator's, 0..1
         self.bits = 0  # of the guard since last cleared
         self.dose_pa2h: float | None = None  # so far; None where the loudness is not known
@@ -210,6 +212,7 @@ class Synth:
         self._asked: deque[tuple[Float32, float]] = deque(maxlen=64)
         self._sounding: list[tuple[Float32, int]] = []
         self._fade = 0.0  # 0..1, of the way in
+        self._presence = Smooth(rate_hz)  # follows `live`
 
     @property
     def level(self) -> float:
@@ -303,9 +306,9 @@ class Synth:
         way = self._fade + seconds / (FADE_IN_S if self.playing else -FADE_OUT_S)
         way = np.clip(way, 0.0, 1.0)
         self._fade = float(way[-1])
-        if way.min() < 1.0:
-            block = block * (0.5 - 0.5 * np.cos(np.pi * way)).astype(np.float32)[:, None]
-        mix += block
+        live = min(max(self.live, 0.0), 1.0) if math.isfinite(self.live) else 0.0
+        gain = self._presence.step(n, live) * (0.5 - 0.5 * np.cos(np.pi * way))
+        mix += block * gain.astype(np.float32)[:, None]
         if self._fade == 0.0:
             self._silence()
 

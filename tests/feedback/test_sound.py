@@ -165,6 +165,24 @@ def test_the_continuous_sound_fades_in_and_out() -> None:
     assert not play(source, 0.2).any()
 
 
+def test_without_an_honest_level_the_sound_fades_and_the_level_stays() -> None:
+    """A tone that fell in pitch would say "wrong" where nothing is known."""
+    source = synth("tone_pitch")
+    source.playing, source.level = True, 0.8
+    play(source, 2.0)
+    full = rms(play(source, 0.2))
+    source.live = 0.0
+    out = play(source, 1.0)
+    assert step(out) < 0.02
+    assert rms(out[-RATE_HZ // 10 :]) < 1e-3 * full
+    source.live = 1.0
+    play(source, 0.5)
+    assert rms(play(source, 0.2)) == pytest.approx(full, rel=0.05)
+    source.live = math.nan
+    play(source, 1.0)
+    assert rms(play(source, 0.1)) < 1e-3 * full
+
+
 def test_a_click_passes_the_guard() -> None:
     source = synth(None)
     play(source, 0.1)  # the guard begins from silence
@@ -220,15 +238,15 @@ def test_hush_silences_and_forgets() -> None:
     assert np.abs(play(source, 1.0)).max() == 0.0
 
 
-def test_levels_that_are_no_numbers_do_not_sound() -> None:
-    for kind in OWN:
-        source = synth(kind)
-        source.playing, source.level, source.volume = True, math.nan, math.nan
-        assert not play(source, 0.3).any()
-        source.volume = 1.0
-        assert np.isfinite(play(source, 0.3)).all()
-        source.level = math.inf
-        assert np.isfinite(play(source, 0.3)).all()
+@pytest.mark.parametrize("kind", OWN)
+def test_levels_that_are_no_numbers_do_not_sound(kind: str) -> None:
+    source = synth(kind)
+    source.playing, source.level, source.volume = True, math.nan, math.nan
+    assert not play(source, 0.3).any()
+    source.volume = 1.0
+    assert np.isfinite(play(source, 0.3)).all()
+    source.level = math.inf
+    assert np.isfinite(play(source, 0.3)).all()
 
 
 def test_without_sounds_there_is_silence() -> None:
