@@ -101,7 +101,8 @@ class Flight:
         self._spots = self._scatter()
         self._lanterns = [_lantern(share * stage.unit) for share in (0.0190, 0.0145, 0.0110)]
         self._glider = _Glider(0.165 * stage.unit)
-        self._halo = _halo(0.17 * stage.unit)
+        self._halo = _halo(0.14 * stage.unit)  # a reward's light around the glider
+        self._bloom = _halo(0.07 * stage.unit)  # and around the lantern it brings
         self._mist = _surface(stage.size)
         self._mist.fill(MIST)
         self._track, self._arc = self._gauge()
@@ -203,7 +204,7 @@ class Flight:
         return strip, top, hills.near
 
     def _scatter(self) -> list[tuple[int, int, int]]:
-        """Return where each lantern will hang, and its size: apart, and clear of glider and gauge."""
+        """Return where each lantern hangs, and its size: apart, clear of glider and gauge."""
         rng = np.random.default_rng(7)
         stage = self._stage
         spots = np.empty((self.LANTERNS, 2))
@@ -289,7 +290,7 @@ class Flight:
         x, y, size = self._spots[self._lit]
         come = part * part * (3.0 - 2.0 * part)
         rise = 0.0 if self._still else 0.055 * self._stage.unit * (1.0 - part) ** 2
-        _centred(surface, self._halo, x, y + rise, round(150 * come * (1.0 - part)))
+        _centred(surface, self._bloom, x, y + rise, round(220 * come * (1.0 - part)))
         _centred(surface, self._lanterns[size], x, y + rise, round(255 * come))
 
     def _fly(self, surface: Any, moment: Moment) -> None:
