@@ -90,7 +90,7 @@ class Session:
     visits : tuple of Visit
         Blocks, also of a session whose features are not in the recording.
     n_features, n_presented, n_samples : int
-        Rows with the value of a feature, values presented, and samples.
+        Rows with the value of a feature, frames (or values) presented, and samples.
     displayed : tuple of str
         Columns of the table of what was presented.
     damage : str or None
@@ -636,7 +636,10 @@ def _delays(session: Session) -> str:
     delay = session.told.delay_s.get(trained or "")
     parts = [f"estimator {1000 * delay:.0f} ms"] if delay is not None else []
     if transport.p50_ms is not None:
-        parts.append(f"from sample to screen {transport.p50_ms:.0f} ms (median)")
+        parts.append(
+            f"from sample to screen {transport.p50_ms:.0f} ms (median; 95 % within "
+            f"{transport.p95_ms:.0f} ms)"
+        )
     return f"delay of {trained}: {listed(parts)}" if parts else ""
 
 
@@ -741,16 +744,20 @@ def _series(session: Session) -> str:
     if session.n_features and names:
         parts.append(f"every value of {names} ({session.n_features} each), with gates")
     if session.n_presented:
-        wanted = [c for c in ("level", "reward", "t_flip") if c in session.displayed]
         words = {
             "level": "the level shown",
             "reward": "rewards",
             "t_flip": "the time on the screen",
+            "screen": "the screen drawn",
+            "heard": "the level heard",
         }
+        wanted = [c for c in words if c in session.displayed]
         of = session.told.level_feature
         level = f" (the level follows {of})" if of else ""
+        # Versions up to 0.1 wrote a row for each value only.
+        rows = "frames" if "frame" in session.displayed else "values"
         parts.append(
-            f"{session.n_presented} values as they were displayed: "
+            f"{session.n_presented} {rows} as they were displayed: "
             f"{listed([words[c] for c in wanted])}{level}"
         )
     return f"the recording holds {'; '.join(parts)}" if parts else ""

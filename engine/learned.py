@@ -26,7 +26,6 @@ from engine.measures import (
     Learned,
     Muscle,
     Step,
-    Transport,
     binned,
     correlation,
     course,
@@ -34,6 +33,7 @@ from engine.measures import (
     trend,
 )
 from engine.recording import Recording
+from engine.shown import counted_misses, missed_between, shown, sound_of
 from engine.words import rounded
 from protocols.baseline import causes_of
 from protocols.phrases import leaves
@@ -52,7 +52,6 @@ MOVES: Mapping[str, str] = {
 }
 """Events of a threshold that adapts, and how a step by them is named."""
 INVALID_SHARE = 0.5
-SAME_CLOCK_S = 0.05  # clock differences below this need no guess which clock a stamp is of
 
 SHOWN = (PhaseKind.BASELINE, PhaseKind.TRAIN, PhaseKind.TRANSFER, PhaseKind.POST)
 COUNTED = (PhaseKind.TRAIN, PhaseKind.TRANSFER)
@@ -92,9 +91,9 @@ class _Reader(Grid):
     def learned(self) -> Learned:
         """Return everything."""
         filters = self._filters = filters_of(self.recording.events)
-        blocks = self._muscular(self._compared(tuple(self._blocks())))
+        blocks = self._flipped(self._muscular(self._compared(tuple(self._blocks()))))
         outcome, why = self._outcome()
-        rows = self.rows
+        rows, seen = self.rows, shown(self.recording)
         length = float(len(self.recording.samples) / self.rate_hz) if self.rate_hz else 0.0
         gaps = tuple((g.seq / self.rate_hz, g.missing / self.rate_hz, g.cause) for g in self._gaps)
         return Learned(
@@ -118,11 +117,12 @@ class _Reader(Grid):
             steps=tuple(self._steps()),
             holds=tuple(self._holds()),
             gaps=gaps,
-            transport=self._transport(),
+            shown=seen,
+            sound=sound_of(self.recording.events),
             delay_s=delays_s(numbers(self.header.get("delay_s")), filters, self.protocol),
-            guard=self._guard(),
-            missed_frames=self._missed(),
-            presented=len(self.recording.presented.values),
+            missed_frames=(
+                counted_misses(self.recording.events) if seen.missed is None else seen.missed
+            ),
             muscle_uv=self.muscle_uv,
             muscle_limits_uv=self._muscle_limits,
             filters=filters,
@@ -402,6 +402,12 @@ class _Reader(Grid):
             found.append(replace(block, muscle=replace(m, gated_share=known, rose=rose, much=much)))
         return tuple(found)
 
+    def _flipped(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+        """Return the blocks with how many flips of the screen were missed in them."""
+        spans = [(round(b.start_s * self.rate_hz), round(b.end_s * self.rate_hz)) for b in blocks]
+        missed = missed_between(self.recording.presented, spans)
+        return tuple(replace(b, missed_flips=n) for b, n in zip(blocks, missed, strict=True))
+
     def _rose(self, block: Block, rest_uv: float | None) -> bool:
         """Return whether muscle and the feature, in the rewarded direction, both left rest."""
         course, uv = block.features.get(self.trained() or ""), block.muscle.median_uv
@@ -580,72 +586,6 @@ class _Reader(Grid):
         for cause in list(open_):
             close(cause, None)
         yield from sorted(made, key=lambda h: h.start_s)
-
-    # ------------------------------------------------------------ what was shown
-
-    def _transport(self) -> Transport:
-        table = self.recording.presented
-        if not len(table.values):
-            return Transport(0, None, None, None, None, "nothing was presented")
-        seq, t, flip = (table.column(c) for c in ("seq", "t", "t_flip"))
-        use = np.isfinite(t) & np.isfinite(flip) & np.isfinite(seq)
-        seq, t, flip = seq[use], t[use], flip[use]
-        order = np.argsort(flip, kind="stable")
-        first = order[np.unique(seq[order], return_index=True)[1]]
-        seq, t, flip = seq[first], t[first], flip[first]
-        offset = self._offset_at(flip, seq, t)
-        if offset is None:
-            why = "the clock of the amplifier was never compared with this computer's"
-            return Transport(len(t), None, None, None, None, why)
-        ms = 1000.0 * (flip - t - offset)
-        if not len(ms):
-            return Transport(0, None, None, None, None, "no presented value has a stamp")
-        p50, p95, p99 = (float(v) for v in np.percentile(ms, (50, 95, 99)))
-        return Transport(len(ms), p50, p95, p99, float(ms.max()))
-
-    def _offset_at(self, flip: Float, seq: Float, t: Float) -> Float | None:
-        """Return what to add to `t` to get our clock; None when that is unknown.
-
-        The session gives `t` on our clock already. Where the clocks differ, the raw stamp of the
-        same grid point tells whether it did; without a measured difference nothing is known.
-        """
-        measured = self.recording.clock_offsets
-        if not len(measured):
-            return None
-        offset: Float = np.interp(flip, measured[:, 0], measured[:, 1])
-        table = self.recording.decisions
-        if np.abs(offset).max(initial=0.0) < SAME_CLOCK_S or not len(table.values):
-            return np.zeros_like(offset)
-        own = table.column("seq")
-        at = np.minimum(np.searchsorted(own, seq), len(own) - 1)
-        same = own[at] == seq
-        ahead = t[same] - table.column("t")[at[same]]
-        if len(ahead) and abs(np.median(ahead)) < abs(np.median(ahead - offset[same])):
-            return offset
-        return np.zeros_like(offset)
-
-    def _guard(self) -> dict[str, tuple[int, int]]:
-        table = self.recording.presented
-        if not len(table.values):
-            return {}
-        bits = np.nan_to_num(table.column("guard")).astype(np.int64)
-        names = numbers(mapping(self.recording.codes.get("presented")).get("guard_bits"))
-        found = {}
-        for name, bit in names.items():
-            on = (bits & int(bit)) != 0
-            begins = on & ~np.concatenate([[False], on[:-1]])
-            found[name] = (int(begins.sum()), int(on.sum()))
-        return found
-
-    def _missed(self) -> int | None:
-        """Return the window's own count of missed frames, where an event tells it."""
-        counts = [
-            n
-            for event in self.recording.events
-            for key in ("missed", "missed_frames", "dropped_frames")
-            if (n := number(event.data.get(key))) is not None
-        ]
-        return int(max(counts)) if counts else None
 
 
 @dataclass(slots=True)

@@ -17,10 +17,13 @@ from engine.frames import Bool, Float, PhaseKind
 from protocols.model import Protocol
 
 __all__ = [
+    "ADULT_PA2H",
+    "CHILD_PA2H",
     "AboveZero",
     "Alpha",
     "Block",
     "Course",
+    "Delay",
     "Filter",
     "FixedPower",
     "Given",
@@ -29,9 +32,10 @@ __all__ = [
     "Muscle",
     "Resting",
     "Rows",
+    "Shown",
+    "Sound",
     "Spread",
     "Step",
-    "Transport",
     "binned",
     "correlation",
     "course",
@@ -342,6 +346,7 @@ class Block:
     above_zero: Mapping[str, AboveZero] = field(default_factory=dict)
     fixed: Mapping[str, FixedPower] = field(default_factory=dict)
     given: Given | None = None  # of a training block that presented something else, or unveiled
+    missed_flips: int | None = None
 
     @property
     def unclean_s(self) -> float:
@@ -375,8 +380,8 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Transport:
-    """From the stamp of the newest sample behind a value to its first appearance, ms."""
+class Delay:
+    """A delay over many values or frames, ms; `why` says why it is not known."""
 
     n: int
     p50_ms: float | None
@@ -384,6 +389,93 @@ class Transport:
     p99_ms: float | None
     max_ms: float | None
     why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What is known of the sound of a session.
+
+    Parameters
+    ----------
+    buffer_ms : float or None
+        How much sound waits in the device.
+    delay_ms : float or None
+        From a change to the device, as measured in the window.
+    dose_pa2h : float or None
+        At the ear, over the session; None while loudness is not calibrated.
+    """
+
+    buffer_ms: float | None = None
+    delay_ms: float | None = None
+    dose_pa2h: float | None = None
+
+    def share_of_week(self, allowance_pa2h: float) -> float | None:
+        """Return the dose as a share of what a week allows."""
+        return None if self.dose_pa2h is None else self.dose_pa2h / allowance_pa2h
+
+
+ADULT_PA2H, CHILD_PA2H = 1.6, 0.506
+"""Weekly allowance of sound of WHO-ITU H.870: 80 dBA for 40 h, for children 75 dBA."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What reached the person, frame by frame.
+
+    None is unknown: recordings of versions up to 0.1 hold one row per value, not per frame.
+
+    Parameters
+    ----------
+    transport : Delay
+        From the stamp of the newest sample behind a value to the first flip that shows it.
+    age : Delay
+        How old that sample was at every flip.
+    live_age : Delay
+        The same of flips that showed a level: how old what the person saw was.
+    rows, values : int
+        Rows of the stream, and values that reached the screen.
+    rewards : int
+        That began to show.
+    guard : mapping of str to (int, int)
+        Interventions and frames of each kind.
+    frames, unreported : int or None
+        Flips, and those among them of which no row came.
+    seconds : float or None
+        From the first to the last flip, without the time between two windows.
+    fps : float or None
+        Flips per second.
+    period_ms : float or None
+        Median time between two flips.
+    missed : int or None
+        Flips that did not happen: of each longer wait the further periods in it.
+    level_s, neutral_s, heard_s : float or None
+        Time with a level, with a picture or curtain without one, and with a sound that follows
+        the level.
+    """
+
+    transport: Delay
+    age: Delay
+    live_age: Delay
+    rows: int
+    values: int
+    rewards: int
+    guard: Mapping[str, tuple[int, int]]
+    frames: int | None = None
+    unreported: int | None = None
+    seconds: float | None = None
+    fps: float | None = None
+    period_ms: float | None = None
+    missed: int | None = None
+    level_s: float | None = None
+    neutral_s: float | None = None
+    heard_s: float | None = None
+
+    @property
+    def missed_share(self) -> float | None:
+        """Share of the flips that should have been and were not."""
+        if self.missed is None or not self.frames:
+            return None
+        return self.missed / (self.frames + self.missed)
 
 
 @dataclass(frozen=True)
@@ -438,11 +530,10 @@ class Learned:
     steps: tuple[Step, ...]
     holds: tuple[Held, ...]
     gaps: tuple[tuple[float, float, str], ...]  # start, seconds, cause
-    transport: Transport
+    shown: Shown
+    sound: Sound
     delay_s: Mapping[str, float]
-    guard: Mapping[str, tuple[int, int]]  # kind -> (interventions, frames)
-    missed_frames: int | None
-    presented: int
+    missed_frames: int | None  # of the flips, or as the window counted them
     muscle_uv: Float  # per row, mean over the sites watched
     muscle_limits_uv: Mapping[str, float] = field(default_factory=dict)
     filters: tuple[Filter, ...] = ()
@@ -453,6 +544,16 @@ class Learned:
     trained: str | None = None  # rewarded, of the trials, or else shown
     withheld: bool = False  # a blinded session whose research log is closed
     presented_kind: str = "real"  # of `protocols.sham.KINDS`; empty when withheld
+
+    @property
+    def transport(self) -> Delay:
+        """From the newest sample's stamp to the first flip of its value."""
+        return self.shown.transport
+
+    @property
+    def guard(self) -> Mapping[str, tuple[int, int]]:
+        """Interventions and frames of every kind of the guard."""
+        return self.shown.guard
 
     @property
     def adapts(self) -> bool:

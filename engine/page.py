@@ -16,9 +16,10 @@ from engine.frames import PhaseKind
 from engine.grid import mapping, without_controls
 from engine.happened import clock, named
 from engine.learned import COUNTED, MUSCLE_FLAG, MUSCLE_GATED
-from engine.measures import Block, Course, Learned, Resting
+from engine.measures import ADULT_PA2H, CHILD_PA2H, Block, Course, Delay, Learned, Resting
 from engine.recording import Recording
 from engine.screening import STATEMENT
+from engine.shown import delay_limit_ms
 from engine.words import (
     Picture,
     Unknown,
@@ -993,6 +994,91 @@ class Page:
             rows.append((name, shown, self._how_known(name), smooth))
         return rows
 
+    @property
+    def sums(self) -> list[tuple[str, str, str]]:
+        """(feature, from brain to picture, what is wrong with it), where both delays are known."""
+        t, found = self.told.transport, []
+        for name, *_ in self.delays:
+            delay = self.told.delay_s.get(name)
+            if delay is None or t.p50_ms is None or t.p95_ms is None:
+                continue
+            p50, p95 = (1000.0 * delay + ms for ms in (t.p50_ms, t.p95_ms))
+            limit = delay_limit_ms(self.protocol, name)
+            late = "" if limit is None or p95 <= limit else f"more than {limit:.0f} ms: too late"
+            found.append((name, f"{p50:.0f} ms, 95 % within {p95:.0f} ms", late))
+        return found
+
+    @property
+    def ages(self) -> list[tuple[str, Delay]]:
+        """(whose, how old the newest sample was at each flip), of frames rather than of values."""
+        seen = self.told.shown
+        if seen.frames is None:
+            return []
+        pairs = (("of frames with a level", seen.live_age), ("of all frames", seen.age))
+        return [(name, delay) for name, delay in pairs if delay.p50_ms is not None]
+
+    @property
+    def presented(self) -> list[tuple[str, Any]]:
+        """(what, how much) of what reached the person."""
+        told, seen = self.told, self.told.shown
+        none = Unknown("nothing was presented")
+        if not seen.rows:
+            return [("Values shown to the person", none), *self._missed_row(), *self._sound_rows()]
+        rows: list[tuple[str, Any]] = [("Values shown to the person", str(seen.values))]
+        if seen.frames is not None:
+            rows.append(("Frames", self._frames_words()))
+        rows += self._missed_row()
+        if not told.withheld:
+            rows.append(("Rewards that began to show", str(seen.rewards)))
+            if seen.level_s is not None and seen.neutral_s is not None:
+                said = f"{lasting(seen.level_s)} with a level, {lasting(seen.neutral_s)} neutral"
+                rows.append(("The picture", said))
+        acted = [
+            f"{k} {count(n, 'time')} ({count(frames, 'frame')})"
+            for k, (n, frames) in seen.guard.items()
+            if n
+        ]
+        rows.append(("Interventions of the flash and loudness guard", ", ".join(acted) or "none"))
+        return [*rows, *self._sound_rows()]
+
+    def _frames_words(self) -> str:
+        seen = self.told.shown
+        said = str(seen.frames)
+        if seen.fps is not None:
+            said += f", {seen.fps:.1f} per second"
+        if seen.unreported:
+            said += f"; {seen.unreported} of them not reported"
+        return said
+
+    def _missed_row(self) -> Iterator[tuple[str, Any]]:
+        told, seen = self.told, self.told.shown
+        if told.missed_frames is None:
+            yield "Missed flips", Unknown("the recording holds no count of frames")
+            return
+        said = str(told.missed_frames)
+        if seen.missed_share is not None:
+            said += f", {100.0 * seen.missed_share:.2g} % of the flips that should have been"
+        worst = max(told.blocks, key=lambda b: b.missed_flips or 0, default=None)
+        if worst is not None and worst.missed_flips:
+            said += f"; most in {worst.label}: {worst.missed_flips}"
+        yield "Missed flips", said
+
+    def _sound_rows(self) -> Iterator[tuple[str, Any]]:
+        sound = self.told.sound
+        if sound.buffer_ms:
+            yield "Sound waiting in the device", f"{sound.buffer_ms:.0f} ms"
+        if sound.delay_ms is not None:
+            yield "From a change to the device, measured", f"{sound.delay_ms:.0f} ms"
+        adult, child = (sound.share_of_week(x) for x in (ADULT_PA2H, CHILD_PA2H))
+        if sound.dose_pa2h is None or adult is None or child is None:
+            yield "Sound dose", Unknown("not calibrated, or there was no sound")
+            return
+        yield (
+            "Sound dose (WHO-ITU H.870)",
+            f"{rounded(sound.dose_pa2h, 2)} Pa²h: {rounded(100.0 * adult, 2)} % of an adult's "
+            f"weekly allowance, {rounded(100.0 * child, 2)} % of a child's",
+        )
+
     def _smoothing_of_parts(self, name: str) -> str:
         assert self.protocol is not None
         parts = list(dict.fromkeys(leaves(self.protocol, name)))
@@ -1016,10 +1102,6 @@ class Page:
         told = self.told
         held = sum(h.seconds for h in told.holds)
         missing = sum(g[1] for g in told.gaps)
-        guard: Any = Unknown("nothing was presented")
-        if told.presented:
-            acted = [f"{k} {count(n, 'time')}" for k, (n, _) in told.guard.items() if n]
-            guard = ", ".join(acted) or "none"
         stream = self.recording.spec
         return [
             ("Amplifier", f"{stream.name}, {len(stream.channels)} columns, {stream.rate_hz:g} Hz"),
@@ -1029,11 +1111,6 @@ class Page:
              else "none"),
             ("Holds", f"{count(len(told.holds), 'hold')}, {lasting(held)}" if told.holds
              else "none"),
-            ("Values shown to the person", str(told.presented) if told.presented
-             else Unknown("nothing was presented")),
-            ("Missed frames", str(told.missed_frames) if told.missed_frames is not None
-             else Unknown("the recording holds no count of frames")),
-            ("Interventions of the flash and loudness guard", guard),
         ]  # fmt: skip
 
     def _montage(self, key: str) -> Any:

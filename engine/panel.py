@@ -23,6 +23,7 @@ __all__ = ["render"]
 
 _TWO_COLUMNS_FROM = 108  # narrower, the electrodes go below the history
 _SIDE_WIDTH = 42
+_SLOW_FPS = 55.0
 _OLD_MS = 250.0  # from here on the newest sample counts as stale
 _KEYS = (
     ("p", "pause"),
@@ -324,6 +325,60 @@ def _electrode_rule(status: Status, width: int) -> Text:
     return _rule("Electrodes", width, words)
 
 
+def _delays(status: Status, width: int) -> Text:
+    """Return what the estimator and the way to the screen cost, the latter in four numbers."""
+    text = _label("Delay").append("estimator ").append(_ms(status.estimator_delay_ms), "bold")
+    text.append("   transport ").append(_ms(status.transport_ms_p50), "bold")
+    p95, p99, most = status.transport_ms_p95, status.transport_ms_p99, status.transport_ms_max
+    if p95 is None:
+        return _fit(text, width)
+    short = f" (95 %: {_ms(p95)})"
+    if p99 is None or most is None:
+        return _fit(text.append(short), width)
+    full = f" (95 %: {p95:.0f}, 99 %: {p99:.0f}, most {most:.0f} ms)"
+    return _fit(text.append(full if text.cell_len + len(full) <= width else short), width)
+
+
+def _person(status: Status, width: int) -> Text:
+    """Return what is known of the person's room, in words as long as there is room for."""
+    full = _room(status, short=False)
+    return _fit(full if full.cell_len <= width else _room(status, short=True), width)
+
+
+def _room(status: Status, *, short: bool) -> Text:
+    text = _label("Person").append("window ")
+    # before the start the window may only just be opening: nothing is lost yet
+    early = status.state in BEFORE_START and not status.window_ok
+    no_window = ("not open yet", "bold yellow") if early else ("LOST", "bold red")
+    no_sound = ("–", "dim") if early else ("SILENT", "bold yellow")
+    text.append(*(("ok", "") if status.window_ok else no_window))
+    if status.window_ok:
+        if status.fps is not None and status.fps < _SLOW_FPS:
+            text.append(f", only {status.fps:.0f}/s", "bold yellow")
+        elif status.fps is not None and not short:
+            text.append(f", {status.fps:.0f} flips/s")
+        if status.missed_flips is not None:
+            text.append(f", {status.missed_flips} missed")
+        if status.shown_age_ms is not None:
+            text.append(f", seen {_ms(status.shown_age_ms)} old")
+    text.append("   sound ").append(*(("ok", "") if status.sound_ok else no_sound))
+    if status.sound_ok:
+        text.append(_sound(status, short=short))
+    return text.append(f"   volume {_percent(status.volume)}")
+
+
+def _sound(status: Status, *, short: bool) -> str:
+    delay, buffer = status.sound_delay_ms, status.sound_buffer_ms
+    if short:
+        late = delay if delay is not None else buffer
+        return "" if not late else f" {_ms(late)}"
+    said = "" if not buffer else f", buffer {_ms(buffer)}"
+    said += "" if delay is None else f", delay {_ms(delay)}"
+    if status.dose_share is not None:
+        said += f", {number(100.0 * status.dose_share, 2)} % of a week's dose"
+    return said
+
+
 def _source(status: Status, width: int) -> list[Text]:
     """Return the four lines on stream, delays, the person's room and the file."""
     about = "" if status.age_known else "~"
@@ -339,20 +394,6 @@ def _source(status: Status, width: int) -> list[Text]:
     room = max(8, width - max(right.cell_len, len(rates) + 18) - 10)
     stream = _spread(_label("Stream").append(clean(status.stream_name, room), "bold"), right, width)
 
-    delay = _label("Delay").append("transport ").append(_ms(status.transport_ms_p50), "bold")
-    delay.append(f" (95 %: {_ms(status.transport_ms_p95)})   estimator ")
-    delay.append(_ms(status.estimator_delay_ms), "bold")
-
-    person = _label("Person").append("window ")
-    # before the start the window may only just be opening: nothing is lost yet
-    early = status.state in BEFORE_START and not status.window_ok
-    no_window = ("not open yet", "bold yellow") if early else ("LOST", "bold red")
-    no_sound = ("–", "dim") if early else ("SILENT", "bold yellow")
-    person.append(*(("ok", "") if status.window_ok else no_window))
-    person.append("   sound ")
-    person.append(*(("ok", "") if status.sound_ok else no_sound))
-    person.append(f"   volume {_percent(status.volume)}")
-
     free = Text(
         "" if status.disk_free_gb is None else f"  {number(status.disk_free_gb)} GB free ",
         "dim",
@@ -363,7 +404,7 @@ def _source(status: Status, width: int) -> list[Text]:
         path = f"…/{Path(path).name}"  # the name matters more than where it lies
         path = path if cell_len(path) <= room else "…" + path[1 - room :]
     file = _spread(_label("File").append(path), free, width)
-    return [stream, _fit(delay, width), _fit(person, width), file]
+    return [stream, _delays(status, width), _person(status, width), file]
 
 
 def _footer(status: Status, width: int, prompt: Prompt) -> Text:

@@ -50,6 +50,7 @@ from engine.frames import (
     Show,
     StreamSpec,
 )
+from engine.measures import ADULT_PA2H
 from engine.number import Numberer, Received
 from engine.pipeline import Point
 from engine.publish import Publisher
@@ -203,6 +204,8 @@ class _Seen:
     messages: deque[str] = field(default_factory=lambda: deque(maxlen=8))
     history: deque[float | None] = field(default_factory=lambda: deque(maxlen=300))
     transport_ms: deque[float] = field(default_factory=lambda: deque(maxlen=600))
+    age_ms: deque[float] = field(default_factory=lambda: deque(maxlen=600))  # of 10 s of frames
+    dose_pa2h: float | None = None  # of sound at the ear; None: not calibrated
     electrodes: tuple[ElectrodeQuality, ...] = ()
     gated_s: dict[str, float] = field(default_factory=dict)
     clean_s: float = 0.0
@@ -651,11 +654,15 @@ class Session:
         for message in self.window.poll():
             if isinstance(message, Presented):
                 self.recorder.presented(message)
-                # The first flip of a value closes its latency loop.
-                if message.seq > self._last_flip_seq and math.isfinite(message.t):
-                    self._last_flip_seq = message.seq
-                    self.seen.transport_ms.append(1e3 * (message.t_flip - message.t))
+                age_ms = 1e3 * (message.t_flip - message.t)
+                if math.isfinite(age_ms):
+                    self.seen.age_ms.append(age_ms)
+                    # The first flip of a value closes its latency loop.
+                    if message.seq > self._last_flip_seq:
+                        self._last_flip_seq = message.seq
+                        self.seen.transport_ms.append(age_ms)
             elif isinstance(message, Beat):
+                self._hear(message)
                 self._beat_t = now
                 self._beat = message
             elif isinstance(message, Ready):
@@ -668,6 +675,8 @@ class Session:
                         "audio": message.audio,
                         "size": list(message.size),
                         "refresh_hz": message.refresh_hz,
+                        "vsync": message.vsync,
+                        "buffer_ms": message.buffer_ms,
                     },
                 )
                 if self.settings.sound_required and not message.audio:
@@ -680,6 +689,15 @@ class Session:
                 self._event("window_fault", {"text": message.text, "fatal": message.fatal})
                 if message.fatal:
                     self._window_dead = message.text
+
+    def _hear(self, beat: Beat) -> None:
+        """Add up the sound at the ear; a window that was opened again counts from nothing."""
+        heard = beat.dose_pa2h
+        if heard is None:
+            return
+        before = 0.0 if self._beat is None else self._beat.dose_pa2h or 0.0
+        more = heard - before if heard >= before else heard
+        self.seen.dose_pa2h = (self.seen.dose_pa2h or 0.0) + more
 
     # ------------------------------------------------------------ people
 
@@ -921,7 +939,8 @@ class Session:
         threshold = thresholds[0] if thresholds and math.isfinite(thresholds[0]) else None
         alone, joint = self.decider.rates
         held = self._held()
-        delays = sorted(self.seen.transport_ms)
+        delays, beat, dose = sorted(self.seen.transport_ms), self._beat, self.seen.dose_pa2h
+        sound_ok = self._ready is not None and self._ready.audio not in ("", "dummy")
         age_s = self._age_s(now)
         kind = self._state()
         clean = self.seen.train_clean_s
@@ -942,6 +961,14 @@ class Session:
             age_known=self.source.clock_offset_s is not None,
             transport_ms_p50=_quantile(delays, 0.50),
             transport_ms_p95=_quantile(delays, 0.95),
+            transport_ms_p99=_quantile(delays, 0.99),
+            transport_ms_max=delays[-1] if delays else None,
+            shown_age_ms=_quantile(sorted(self.seen.age_ms), 0.95),
+            missed_flips=None if beat is None else beat.missed,
+            fps=None if beat is None else beat.fps,
+            sound_buffer_ms=self._ready.buffer_ms if sound_ok and self._ready else None,
+            sound_delay_ms=None if beat is None else beat.sound_delay_ms,
+            dose_share=None if dose is None else dose / ADULT_PA2H,
             estimator_delay_ms=1e3 * self.assembly.level_delay_s,
             electrodes=self._lights(),
             feature_name=trained,
@@ -958,7 +985,7 @@ class Session:
             why=self._why(held),
             held=bool(held),
             window_ok=self._ready is not None and now - self._beat_t <= BEAT_LIMIT_S,
-            sound_ok=self._ready is not None and self._ready.audio not in ("", "dummy"),
+            sound_ok=sound_ok,
             volume=self._gain,
             recording_path=str(s.recording),
             disk_free_gb=self._free,
@@ -1075,7 +1102,8 @@ class Session:
             if self._beat is not None:
                 b = self._beat
                 counts = {"missed": b.missed, "guarded": b.guarded, "starved": b.starved}
-                self._event("window_end", {**counts, "fps": b.fps})
+                sound = {"sound_delay_ms": b.sound_delay_ms, "dose_pa2h": self.seen.dose_pa2h}
+                self._event("window_end", {**counts, "fps": b.fps, **sound})
             self._event("end", {"state": end.kind.name.lower(), "sentence": end.sentence})
             self._cues.end()
             self._update_view(self.clock.now())

@@ -82,6 +82,14 @@ class Status:
     age_known: bool = False
     transport_ms_p50: float | None = None
     transport_ms_p95: float | None = None
+    transport_ms_p99: float | None = None
+    transport_ms_max: float | None = None
+    shown_age_ms: float | None = None  # 95 % of the newest frames were younger
+    missed_flips: int | None = None
+    fps: float | None = None
+    sound_buffer_ms: float | None = None
+    sound_delay_ms: float | None = None
+    dose_share: float | None = None  # of an adult's weekly allowance of sound
     estimator_delay_ms: float | None = None
     electrodes: tuple[Electrode, ...] = ()
     feature_name: str = ""

@@ -348,6 +348,8 @@ def status_line(status: Status) -> str:
     parts.append("BLINDED" if status.blinded else f"rewards {status.rewards}")
     if status.age_ms is not None:
         parts.append(f"newest sample {'' if status.age_known else '~'}{status.age_ms:.0f} ms")
+    if status.transport_ms_p95 is not None:
+        parts.append(f"to the screen {status.transport_ms_p95:.0f} ms (95 %)")
     if status.test_session:
         parts.append("TEST SESSION")
     return "  |  ".join(p for p in parts if p)

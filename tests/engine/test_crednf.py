@@ -308,7 +308,7 @@ def test_answers_are_those_of_the_recording(recording: Recording) -> None:
     assert "orb" in said("4c")
     known = np.isfinite(recording.features.column("smr")).sum()
     assert f"({known} each)" in said("4d")
-    assert f"{len(recording.presented.values)} values as they were displayed" in said("4d")
+    assert f"{len(recording.presented.values)} frames as they were displayed" in said("4d")
     assert f"{recording.spec.name}, 250 Hz" in said("4e")
     assert str(recording.header["neuroloop"]) in said("4e")
     assert "against rest" in said("5a")

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from engine.assemble import assemble, feature_units
+from engine.columns import SHOWN
 from engine.errors import FileError
 from engine.estimatorpage import alpha_sentence
 from engine.features import FEATURES
@@ -397,11 +398,12 @@ def test_transport_is_not_known_without_a_common_clock(recording: Recording) -> 
     assert "never compared" in page
 
 
-def test_both_delays_are_on_the_page_and_never_added(page: str, told: Learned) -> None:
+def test_both_delays_are_on_the_page_and_what_they_make_together(page: str, told: Learned) -> None:
     delay_ms = 1000 * told.delay_s["smr"]
     assert f"<td>{delay_ms:.0f} ms</td>" in page
     assert "<td>25 ms</td>" in page
-    assert f"{delay_ms + 25:.0f} ms" not in page
+    assert f"<td>{delay_ms + 25:.0f} ms, 95 % within {delay_ms + 25:.0f} ms</td>" in page
+    assert "too late" not in page
 
 
 def test_guard_interventions_are_counted_in_runs(recording: Recording) -> None:
@@ -412,7 +414,7 @@ def test_guard_interventions_are_counted_in_runs(recording: Recording) -> None:
     r = presented(recording, flash)
     assert learned(r).guard["flash"] == (2, 5)
     assert learned(r).guard["loudness"] == (1, 1)
-    assert "flash 2 times, loudness 1 time" in build_report(r)
+    assert "flash 2 times (5 frames), loudness 1 time (1 frame)" in build_report(r)
 
 
 def test_missed_frames_are_not_known_unless_told(recording: Recording, page: str) -> None:
@@ -420,6 +422,49 @@ def test_missed_frames_are_not_known_unless_told(recording: Recording, page: str
     assert "holds no count of frames" in page
     event = Event(T0, 0, "window_end", {"missed": 7})
     assert learned(replace(recording, events=(*recording.events, event))).missed_frames == 7
+
+
+def by_frames(recording: Recording, **columns: float) -> Recording:
+    """Return the recording as if each of its rows were a frame of the feedback screen."""
+    table = recording.presented
+    n = len(table.values)
+    more = {"frame": np.arange(1.0, n + 1), "screen": np.full(n, float(SHOWN.index("feedback")))}
+    values = table.values.copy()
+    for name, column in more.items():
+        values[:, table.columns.index(name)] = column
+    return replace(recording, presented=Table(table.columns, values))
+
+
+def test_what_reached_the_person_is_on_the_page(recording: Recording) -> None:
+    frames = by_frames(recording)
+    told = learned(frames)
+    assert told.missed_frames == told.shown.missed
+    events = [
+        Event(T0, 0, "window", {"buffer_ms": 46.4}),
+        Event(T0, 0, "window_end", {"missed": 7, "sound_delay_ms": 52.0, "dose_pa2h": 0.002}),
+    ]
+    page = build_report(replace(frames, events=(*frames.events, *events)))
+    text = Reader(page).text
+    for said in (
+        "Age of the newest sample at each flip",
+        f"Frames {told.shown.frames}, {told.shown.fps:.1f} per second",
+        f"Missed flips {told.shown.missed}, ",
+        "Rewards that began to show",
+        "with a level",
+        "Sound waiting in the device 46 ms",
+        "From a change to the device, measured 52 ms",
+        "0.0020 Pa²h: 0.12 % of an adult's weekly allowance, 0.40 % of a child's",
+    ):
+        assert said in text, said
+    assert "Sound dose not known (not calibrated" in Reader(build_report(frames)).text
+
+
+def test_feedback_that_is_too_late_is_flagged(recording: Recording) -> None:
+    def late(rows: np.ndarray) -> None:
+        rows[:, 3] += 0.3
+
+    page = build_report(presented(recording, late))
+    assert '<span class="flag">more than 250 ms: too late</span>' in page
 
 
 # ---------------------------------------------------------------- muscle

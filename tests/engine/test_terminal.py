@@ -57,6 +57,14 @@ def a_status(**changes: object) -> Status:
         age_known=True,
         transport_ms_p50=14.0,
         transport_ms_p95=22.0,
+        transport_ms_p99=26.0,
+        transport_ms_max=41.0,
+        shown_age_ms=47.0,
+        missed_flips=12,
+        fps=60.0,
+        sound_buffer_ms=46.0,
+        sound_delay_ms=52.0,
+        dose_share=0.0013,
         estimator_delay_ms=183.0,
         electrodes=(
             *good,
@@ -135,7 +143,9 @@ def test_P6_every_datum_is_visible(size: tuple[int, int]) -> None:
         "250 Hz, measured",
         "measured 249.98 Hz",
         "newest 12 ms old",
-        "transport 14 ms (95 %: 22 ms)",
+        "transport 14 ms (95 %: 22",
+        "12 missed",
+        "seen 47 ms old",
         "estimator 183 ms",
         "window ok",
         "sound ok",
@@ -156,6 +166,32 @@ def test_P6_every_datum_is_visible(size: tuple[int, int]) -> None:
     ):
         assert datum in text, datum
     assert "…" not in text.replace("…/2026", "")  # nothing but the path's beginning is cut
+
+
+def test_the_screen_and_the_sound_are_told_as_far_as_there_is_room() -> None:
+    small, wide = ("\n".join(drawn(a_status(), size)) for size in ((80, 24), (300, 100)))
+    assert "transport 14 ms (95 %: 22, 99 %: 26, most 41 ms)" in small
+    assert "window ok, 12 missed, seen 47 ms old   sound ok 52 ms   volume 60 %" in small
+    assert "60 flips/s" in wide
+    assert "sound ok, buffer 46 ms, delay 52 ms, 0.13 % of a week's dose" in wide
+
+
+def test_a_slow_screen_and_what_is_not_known_are_told() -> None:
+    slow = "\n".join(drawn(a_status(fps=41.0), (80, 24)))
+    assert "window ok, only 41/s" in slow
+    unknown = a_status(
+        fps=None,
+        missed_flips=None,
+        shown_age_ms=None,
+        sound_delay_ms=None,
+        transport_ms_p50=None,
+        transport_ms_p95=None,
+    )
+    text = "\n".join(drawn(unknown, (80, 24)))
+    assert "transport –" in text
+    assert "window ok   sound ok 46 ms" in text  # the buffer, where no delay was measured
+    lost = "\n".join(drawn(a_status(window_ok=False, sound_ok=False), (80, 24)))
+    assert "window LOST   sound SILENT   volume" in lost
 
 
 @pytest.mark.parametrize("size", [*SIZES, (40, 10), (20, 4), (300, 100), (80, 12)])
