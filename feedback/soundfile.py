@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import miniaudio
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,7 +40,7 @@ def _wrong(name: str, what: str, fix: str) -> InputError:
     return InputError(f"The room's sound `files: {name}` {what}.", fix)
 
 
-def _reader(head: bytes) -> Any:
+def _reader(miniaudio: Any, head: bytes) -> Any:
     """Return what tells the length of a file that begins like this."""
     if head[:4] == b"RIFF":
         return miniaudio.wav_get_info
@@ -74,7 +73,11 @@ def _read(name: str, path: str, rate_hz: int) -> Float32:
         data = file.read_bytes()
     except OSError as error:
         raise _wrong(name, f"cannot be read ({error})", "Check who may read the file.") from error
-    info = _reader(data[:4])
+    try:
+        import miniaudio  # only here: whoever has no files of their own does without it
+    except Exception as error:
+        raise _wrong(name, f"cannot be read ({error})", "Install `miniaudio` again.") from error
+    info = _reader(miniaudio, data[:4])
     if info is None:
         raise _wrong(name, f"is not a sound that can be read: {file}", formats)
     longest = LONGEST_S.get(name, OTHERS_LONGEST_S)

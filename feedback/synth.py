@@ -52,6 +52,11 @@ class _Foreign:
         self._voice = voice
         self.rest = getattr(voice, "rest", lambda: None)
 
+    @property
+    def error(self) -> str:
+        """What the voice says of itself."""
+        return str(getattr(self._voice, "error", ""))
+
     def play(self, n: int, level: float, rewards: int) -> Float32:
         """Return the voice's block, within `AMBIENCE_PEAK`.
 
@@ -224,6 +229,11 @@ class Synth:
         if value != self._level and self._level_changed is None:
             self._level_changed = time.perf_counter()
         self._level = value
+
+    @property
+    def trouble(self) -> str:
+        """Why the continuous sound has ended for good; empty while it can play."""
+        return str(getattr(self.voice, "error", ""))
 
     def reward(self) -> None:
         """Play the sound of a reward once, and tell the continuous voice."""

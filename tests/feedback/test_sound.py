@@ -321,6 +321,9 @@ def test_a_voice_of_a_plugin_is_held_within_the_peak() -> None:
     play(source, 1.0)
     assert source.voice is not None
     assert source.voice._voice.rested == 1  # type: ignore[attr-defined]
+    assert source.trouble == synth(None).trouble == ""
+    source.voice._voice.error = "no more"  # type: ignore[attr-defined]
+    assert source.trouble == "no more"
 
 
 def test_a_voice_that_gives_no_block_is_said() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import wave
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,13 @@ def test_what_cannot_be_used_is_refused_before_the_session(
     assert words in caught.value.what
     assert fix in caught.value.fix
     assert f"`files: {name}`" in caught.value.what
+
+
+def test_without_the_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "miniaudio", None)
+    Synth("chime", "tone_pitch", True, SoundGuard(0.25))
+    with pytest.raises(InputError, match="cannot be read"):
+        check_file("chime", wav(tmp_path / "a.wav", tone(440.0, 1.0)))
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
