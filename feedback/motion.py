@@ -148,6 +148,6 @@ class Slew:
     def step(self, level: float, live: float) -> float:
         """Return the level as followed; the neutral state begins anew from 0."""
         target = level if live > 0.0 else 0.0
-        ahead = target - self.value
-        self.value = target if live <= 0.0 else self.value + max(-self._most, min(self._most, ahead))
+        step = max(-self._most, min(self._most, target - self.value))
+        self.value = target if live <= 0.0 else self.value + step
         return self.value

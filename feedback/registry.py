@@ -59,18 +59,15 @@ class PictureKind:
     factory : str
         ``module:class`` of the drawing code, a `feedback.stage.Picture` made from the
         `feedback.stage.Stage`. Only the person's window imports it.
-    needs : {"", "images", "film"}
+    needs : {"", "film"}
         Which of the room's own media it shows; without them the session is refused.
-    calm : bool
-        Whether it is plain enough for relaxation: nothing flies, nothing is collected.
     """
 
     name: str
     doc: str
     mapping: str
     factory: str
-    needs: Literal["", "images", "film"] = ""
-    calm: bool = True
+    needs: Literal["", "film"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,21 +125,18 @@ PICTURES: Mapping[str, PictureKind] = MappingProxyType(
                 "the level.",
                 "height of the firefly",
                 "feedback.scenes.garden:Garden",
-                calm=False,
             ),
             PictureKind(
                 "flight",
                 "A slow flight over hills whose speed follows the level; a gauge tells it at once.",
                 "length of the gauge",
                 "feedback.scenes.flight:Flight",
-                calm=False,
             ),
             PictureKind(
                 "puzzle",
                 "A picture that rewards uncover piece by piece; the room may name its own images.",
                 "length of the edge that fills",
                 "feedback.scenes.puzzle:Puzzle",
-                calm=False,
             ),
             PictureKind(
                 "video",
@@ -150,7 +144,6 @@ PICTURES: Mapping[str, PictureKind] = MappingProxyType(
                 "length of the line below the film",
                 "feedback.scenes.video:Video",
                 needs="film",
-                calm=False,
             ),
             PictureKind(
                 "breath",

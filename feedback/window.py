@@ -109,7 +109,7 @@ class WindowLoop:
         self._next_frame = math.inf
         self._pictures, self._sounds = PICTURES, SOUNDS
         self._foreign: ForeignPicture | None = None
-        self._film_told = False
+        self._told: set[str] = set()
 
     # ------------------------------------------------------------ opening and closing
 
@@ -457,7 +457,8 @@ class WindowLoop:
                 if self.spec.audio_click:
                     self.synth.click()
             self.synth.volume = show.gain
-            self.synth.level = self.ease.level * self.ease.eased if feedback else 0.0
+            self.synth.level = self.ease.level if feedback else 0.0
+            self.synth.live = self.ease.eased if feedback else 0.0
             self.synth.playing = feedback
             if self.clock.now() >= self._next_test_tone:
                 self.synth.cue("test")
@@ -575,9 +576,10 @@ class WindowLoop:
     @property
     def _heard_level(self) -> float | None:
         """Return what a continuous sound follows; None while none sounds."""
-        if self.synth is None or self.spec.continuous is None or not self.synth.playing:
+        synth = self.synth
+        if synth is None or self.spec.continuous is None or not synth.playing or synth.live <= 0.0:
             return None
-        return self.synth.level
+        return synth.level
 
     @property
     def _unseen(self) -> bool:
@@ -602,10 +604,14 @@ class WindowLoop:
             self._closing = self.spec.sound_required
             self._speaker.close()
             self._speaker = self.synth = None
-        stopped = getattr(self.screens.picture, "error", "")  # of a film, whose drive may be lost
-        if stopped and not self._film_told:
-            self._film_told = True
-            self._fault(stopped)
+        # A film whose drive is lost, a sound that ended: the rest goes on, and is told once.
+        for stopped in (
+            getattr(self.screens.picture, "error", ""),
+            self.synth.trouble if self.synth is not None else "",
+        ):
+            if stopped and stopped not in self._told:
+                self._told.add(stopped)
+                self._fault(stopped)
         if self._target.get_size() != self._stage.size:
             self._fault("The size of the person's screen changed.")
             self._rebuild()

@@ -269,7 +269,7 @@ def test_picture_and_sound_follow_what_is_shown_and_nothing_else() -> None:
             )
             assert loop.turn()
             clock.advance(1 / 60)
-            assert loop.synth.level == loop.ease.level * loop.ease.eased
+            assert (loop.synth.level, loop.synth.live) == (loop.ease.level, loop.ease.eased)
             if level is not None and loop.ease.eased == 1.0:
                 heard.append((loop.synth.level, level))
     finally:

@@ -45,7 +45,7 @@ def pictures(json_: Json = False) -> None:
             ]
         )
         return
-    needs = {"film": " Needs `media: film` in the room.", "images": " Needs `media: images`."}
+    needs = {"film": " Needs `media: film` in the room."}
     say("Pictures (`picture:` in a protocol)\n")
     for picture in PICTURES.values():
         say(f"{picture.name:14s}{picture.doc}{needs.get(picture.needs, '')}")
@@ -71,7 +71,7 @@ def preview(
     ] = None,
     seconds: Annotated[
         float,
-        typer.Option("--seconds", metavar="SECONDS", min=5.0, max=600.0, help="How long."),
+        typer.Option("--seconds", metavar="SECONDS", help="How long, 5 to 600."),
     ] = 40.0,
     headless: Annotated[
         bool, typer.Option("--headless", help="Show no window; save its pictures as files.")
@@ -84,12 +84,15 @@ def preview(
 
     No amplifier, no recording. It ends by itself, or with Esc.
     """
+    from engine.errors import InputError
     from engine.perceived import Perceived, check_perceived
     from engine.plugins import load_plugins, registries
     from engine.preview import preview as show
     from engine.room import load_room
     from protocols.load import load
 
+    if not 5.0 <= seconds <= 600.0:
+        raise InputError(f"{seconds:g} seconds are no preview.", "From 5 to 600 seconds.")
     place = load_room(room or "sim")
     known = registries(load_plugins(place.wanted_plugins))
     if name in known.pictures:

@@ -1,7 +1,8 @@
 """A soft light whose radius and brightness follow the level.
 
 A thin rim stands where the level is, at once; the light itself, which covers more than a tenth of
-the window, follows within 0.6 s. With a level that is smoothed as usual the two are one. A fixed map of radii takes 256 new colours for each frame, which costs less than a millisecond.
+the window, follows within 0.6 s. With a level that is smoothed as usual the two are one. A fixed
+map of radii takes 256 new colours for each frame, which costs less than a millisecond.
 """
 
 from __future__ import annotations

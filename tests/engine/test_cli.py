@@ -334,7 +334,7 @@ def commands() -> list[tuple[str, ...]]:
 def test_every_command_is_there() -> None:
     assert {c[0] for c in commands() if c} == {
         *("demo", "run", "check", "new", "protocols", "features", "migrate", "room", "simulate"),
-        *("play", "progress", "donate"),
+        *("play", "progress", "donate", "pictures", "preview", "simulate-sensor"),
         *("streams", "doctor", "replay", "recover", "report", "export", "ask"),
         *("allocate", "unblind", "unseal", "study"),
     }
