@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pygame
 import pytest
 
 from engine.clock import FakeClock
 from engine.errors import InputError
 from engine.frames import Presented, Show
+from feedback.foreign import ForeignPicture
 from feedback.guard import FlashGuard, SoundGuard, luminance
 from feedback.registry import PICTURES, SOUNDS, with_plugins
 from feedback.sound import Synth
+from feedback.stage import Moment, Stage
 from feedback.voices import RATE_HZ
 from feedback.window import WindowLoop, _sample
 from feedback.worker import Beat, Fault, Ready, Window, WindowSpec
@@ -27,7 +30,8 @@ Install = Callable[..., Path]
 NAMES = """
 from feedback.registry import PictureKind, SoundKind
 P = {n: PictureKind(n, "For tests.", "nothing", f"pack.code:{n.title()}")
-     for n in ("good", "strobe", "broken", "quits", "locks", "sneaky", "stuck", "unmade")}
+     for n in ("good", "strobe", "broken", "quits", "ends", "mute", "locks", "sneaky", "stuck",
+               "unmade")}
 S = {n: SoundKind(n, "continuous" if n.startswith("loop") else "on_reward", "For tests.",
                   f"pack.code:{n}")
      for n in ("loud", "loop", "mono", "nan", "long", "fails", "loop1")}
@@ -40,8 +44,8 @@ import pygame
 
 class Good:
     def __init__(self, stage): self.stage = stage
-    def draw(self, surface, level, live, glow):
-        surface.fill((60, 60, round(60 + 40 * level * live)))
+    def draw(self, surface, moment):
+        surface.fill((60, 60, round(60 + 40 * moment.level * moment.live)))
 
 class Strobe(Good):
     n = 0
@@ -51,13 +55,22 @@ class Strobe(Good):
 
 class Broken(Good):
     n = 0
-    def draw(self, surface, level, live, glow):
+    def draw(self, surface, moment):
         self.n += 1
         if self.n > 30: raise pygame.error("half drawn")
-        Good.draw(self, surface, level, live, glow)
+        Good.draw(self, surface, moment)
 
 class Quits(Good):
     def draw(self, *_): raise SystemExit(0)
+
+class Ends(Good):
+    def draw(self, *_): raise BaseException("the end" + 10000 * "!")
+
+class Mute(Good):
+    def draw(self, *_):
+        class Mutes(Exception):
+            def __str__(self): raise ValueError
+        raise Mutes
 
 class Locks(Good):
     def draw(self, surface, *_): self.kept = pygame.surfarray.pixels3d(surface)
@@ -82,7 +95,18 @@ def long(rate_hz): return np.ones((rate_hz * 11, 2))
 def fails(rate_hz): raise SystemExit(1)
 def loop1(rate_hz): return np.ones((rate_hz, 2)), np.ones((100, 2))
 """
-PICTURE_NAMES = ("good", "strobe", "broken", "quits", "locks", "sneaky", "stuck", "unmade")
+PICTURE_NAMES = (
+    "good",
+    "strobe",
+    "broken",
+    "quits",
+    "ends",
+    "mute",
+    "locks",
+    "sneaky",
+    "stuck",
+    "unmade",
+)
 SOUND_NAMES = ("loud", "loop", "mono", "nan", "long", "fails", "loop1")
 PACK = (("pack", "1.0.0"),)
 
@@ -174,7 +198,14 @@ def test_without_being_listed_it_is_not_there(benches: Callable[..., Bench]) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("broken", "half drawn"), ("quits", "SystemExit"), ("locks", "lock")]
+    ("name", "why"),
+    [
+        ("broken", "half drawn"),
+        ("quits", "SystemExit"),
+        ("ends", "the end"),
+        ("mute", "no reason"),
+        ("locks", "lock"),
+    ],
 )
 def test_a_picture_that_fails_gives_way_to_a_still_one(
     benches: Callable[..., Bench], name: str, why: str
@@ -186,6 +217,7 @@ def test_a_picture_that_fails_gives_way_to_a_still_one(
     assert not fault.fatal
     assert f"`{name}`" in fault.text
     assert why in fault.text
+    assert len(fault.text) < 400
     assert bench.port.of(Presented)[-1].level is None  # nobody sees a level any more
     after = bench.shown().copy()
     bench.loop.close()
@@ -219,6 +251,47 @@ def test_what_it_does_to_its_surface_stays_there(benches: Callable[..., Bench]) 
     shown, ground = bench.shown()[60:80], _sample(stage.background)[60:80]
     assert np.abs(shown.astype(int) - ground).max() <= 2
     assert bench.loop._shown.get_alpha() in (None, 255)
+
+
+def test_a_plugin_gets_a_stage_of_its_own() -> None:
+    pygame.font.init()
+    told: list[str] = []
+    stage = Stage((320, 180))
+    before = pygame.image.tobytes(stage.background, "RGB")
+
+    class Painter:
+        def __init__(self, own: Stage) -> None:
+            self.own = own
+
+        def draw(self, _surface: Any, _moment: Moment) -> None:
+            self.own.background.fill((255, 255, 255))
+            self.own.size = (1, 1)
+            self.own.font(20).set_bold(True)
+            self.own.text("word", 0.05, (9, 9, 9), 100, 100).fill((0, 0, 0))
+
+    word = stage.text("word", 0.05, (9, 9, 9), 100, 100)
+    letters = pygame.image.tobytes(word, "RGBA")
+    picture = ForeignPicture.made("painter", lambda: Painter, stage, told.append)
+    surface = pygame.Surface((320, 180))
+    for _ in range(3):
+        picture.draw(surface, Moment())
+    assert told == []
+    assert stage.size == (320, 180)
+    assert pygame.image.tobytes(stage.background, "RGB") == before
+    assert pygame.image.tobytes(surface, "RGB") == before
+    word = stage.text("word", 0.05, (9, 9, 9), 100, 100)
+    assert pygame.image.tobytes(word, "RGBA") == letters
+    assert not stage.font(20).get_bold()
+
+
+def test_what_cannot_be_made_says_why() -> None:
+    def leaves(_: Stage) -> Any:
+        raise KeyboardInterrupt
+
+    pygame.font.init()
+    with pytest.raises(InputError) as caught:
+        ForeignPicture.made("gone", lambda: leaves, Stage((320, 180)), print)
+    assert "`gone` cannot be made (KeyboardInterrupt" in caught.value.what
 
 
 def test_a_picture_that_never_returns_stops_the_beats() -> None:
