@@ -20,6 +20,10 @@ of the window:
   0.28 in a quarter of a second. This catches what never moves a tenth of the window at once and yet
   crosses it: wipes and bars.
 
+Not seen is a pattern finer than a sample (1/192 of the width) that inverts and keeps the mean of
+every sample; WCAG exempts such patterns below 0.1 degrees, which is less than a sample on a large
+screen.
+
 The limits are stricter than WCAG 2.3.1 and ITU-R BT.1702. Eight-bit screens move in steps (one
 step near white is 0.009), so slopes are kept by an allowance that refills with time: over a
 second the limits hold, at any instant at most `MEAN_BURST` or `AREA_BURST` more. So no single

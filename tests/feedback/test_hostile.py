@@ -34,9 +34,12 @@ BRIEF = settings(max_examples=25, deadline=None, derandomize=True, database=None
 # ---------------------------------------------------------------- the textbook
 
 
+CODE = np.arange(256) / 255.0
+LINEAR = np.where(CODE <= 0.04045, CODE / 12.92, ((CODE + 0.055) / 1.055) ** 2.4)
+
+
 def linear(rgb: Rgb) -> NDArray[np.float64]:
-    c = rgb / 255.0
-    return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    return LINEAR[rgb]
 
 
 def cells(light: NDArray[np.float64]) -> NDArray[np.float64]:
