@@ -24,7 +24,16 @@ if TYPE_CHECKING:
 for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_threads] = "1"  # read once, when NumPy is loaded: by the parts, further down
 
-PARTS = ("accuracy", "asymmetry", "spatial", "gates", "cost", "engine_cost")
+PARTS = (
+    "accuracy",
+    "asymmetry",
+    "spatial",
+    "gates",
+    "cost",
+    "engine_cost",
+    "transport",
+    "drawing",
+)
 
 
 def run_part(name: str, quick: bool) -> list[Table]:
