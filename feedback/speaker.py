@@ -228,7 +228,8 @@ class _Mixer:
         self.heard_on = driver if driver in UNHEARD else f"mixer: {found or 'default device'}"
         self._synth = synth
         self._delays = delays
-        self._mixer = pygame.mixer
+        # Kept: a door that is closed to plugins later is not closed to this.
+        self._sound, self._quit = pygame.mixer.Sound, pygame.mixer.quit
         self._channel = pygame.mixer.Channel(0)
         self.buffer_ms = 1000.0 * (2 * BLOCK + CHUNK) / synth.rate_hz
         self.starved = 0
@@ -272,7 +273,7 @@ class _Mixer:
         block = self._synth.render(BLOCK)
         self._delays.add(self._synth.stamps, now, 1000.0 * behind / self._synth.rate_hz)
         codes = np.rint(block * 32767.0).astype(np.int16)
-        return self._mixer.Sound(buffer=codes.tobytes())
+        return self._sound(buffer=codes.tobytes())
 
     def _run(self) -> None:
         while not self._stop.wait(0.008):
@@ -288,7 +289,7 @@ class _Mixer:
         if self._thread is not None:
             self._stop.set()
             self._thread.join(CLOSE_S)
-        closer = threading.Thread(target=self._mixer.quit, name="speaker-close", daemon=True)
+        closer = threading.Thread(target=self._quit, name="speaker-close", daemon=True)
         closer.start()
         closer.join(CLOSE_S)
 

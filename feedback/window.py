@@ -26,8 +26,9 @@ from engine.clock import Clock, LslClock
 from engine.errors import InputError
 from engine.frames import Presented, Show
 from feedback.album import Album
+from feedback.door import Door
 from feedback.foreign import ForeignPicture
-from feedback.guard import COLS, ROWS, FlashGuard, SoundGuard, Verdict, cap_gain
+from feedback.guard import COLS, ROWS, FlashGuard, SoundGuard, Verdict, cap_gain, luminance
 from feedback.motion import Glow, Growth, LevelEase
 from feedback.registry import PICTURES, SOUNDS, resolve, with_plugins
 from feedback.screens import Screens
@@ -40,7 +41,7 @@ __all__ = ["WindowLoop"]
 LOST_AFTER_S = 0.5
 ENDS_AFTER_S = 10.0  # of being lost
 BEAT_S = 0.1
-FADE_S = 0.30  # between screens
+FADE_S = 1.0  # between screens: a bright picture comes up as slowly as the guard wants it
 CURTAIN_FADE_S = 0.18  # to neutral; 200 ms with the frame it starts on
 VSYNC_MARGIN_S = 0.007  # drawing takes 2 to 4 ms at full HD
 SPIN_S = 0.0015  # a sleep may wake this much late
@@ -72,6 +73,7 @@ class WindowLoop:
         self.port = port
         self.clock: Clock = clock if clock is not None else LslClock()
         self.guard = FlashGuard()
+        self._door = Door()  # before any plugin is imported
         self.ease = LevelEase()
         self.glow = Glow(0.5 if spec.reduced_motion else 1.0)
         self.growth = Growth()
@@ -103,6 +105,7 @@ class WindowLoop:
         self._next_test_tone = math.inf
         self._fade_from: Any = None
         self._fade_start = -math.inf
+        self._fade_rises: bool | None = None  # not known before the first frame
         self._fade_s = FADE_S
         self._bits = 0  # of the guard since the last Presented row
         self._reward_shown = False
@@ -117,8 +120,9 @@ class WindowLoop:
         """Open screen and sound and say `Ready`; False when the room's demands cannot be met."""
         try:
             if self.spec.plugins:
+                self._door.close()
                 self._pictures, self._sounds = with_plugins(self.spec.plugins)
-            pygame.display.init()
+            self._door.display.init()
             pygame.font.init()
             self._open_screen()
         except InputError as error:
@@ -183,19 +187,19 @@ class WindowLoop:
         else:
             size = spec.size or (1280, 720)
             flags = 0
-        pygame.display.set_caption(spec.title)
+        self._door.display.set_caption(spec.title)
         self._target: Any = None
         if spec.full_screen and not spec.headless:
             # SCALED draws through the graphics card, which is what makes vsync possible.
             with contextlib.suppress(pygame.error):
-                self._target = pygame.display.set_mode(
+                self._target = self._door.set_mode(
                     size, flags | pygame.SCALED, display=display, vsync=1
                 )
                 self._vsync = True
         if self._target is None:
-            self._target = pygame.display.set_mode(size, flags, display=display)
-        pygame.mouse.set_visible(not spec.full_screen)
-        pygame.display.set_allow_screensaver(False)
+            self._target = self._door.set_mode(size, flags, display=display)
+        self._door.mouse.set_visible(not spec.full_screen)
+        self._door.display.set_allow_screensaver(False)
         self._build(self._target.get_size())
 
     def _build(self, size: tuple[int, int]) -> None:
@@ -217,7 +221,10 @@ class WindowLoop:
         if name not in PICTURES:
             self._foreign = self.screens.picture = self._picture(name)
         self._canvas = pygame.Surface(size).convert(self._target)
+        shown = getattr(self, "_shown", None)
         self._shown = pygame.Surface(size).convert(self._target)  # what the person sees now
+        if shown is not None:  # in the size it was: a blend must begin with it, not with black
+            pygame.transform.smoothscale(shown, size, self._shown)
 
     def _rebuild(self) -> None:
         """Build everything for another size; a plugin's picture that cannot follow ends here."""
@@ -239,14 +246,8 @@ class WindowLoop:
             raise InputError(
                 f"There is no picture `{name}`.", f"Choose one of {', '.join(self._pictures)}."
             )
-        try:
-            made = resolve(self._pictures[name].factory)(self._stage)
-        except (Exception, SystemExit) as error:
-            raise InputError(
-                f"The picture `{name}` cannot be made ({type(error).__name__}: {error}).",
-                "See docs/plugins.md, or write to the author of the package.",
-            ) from error
-        return ForeignPicture(name, made, self._stage, self._fault)
+        factory = self._pictures[name].factory
+        return ForeignPicture.made(name, lambda: resolve(factory), self._stage, self._fault)
 
     @staticmethod
     def _refresh_hz() -> float:
@@ -275,7 +276,7 @@ class WindowLoop:
         )
         speaker = Speaker(self.synth, spec.sound_device)
         try:
-            with _quiet_stderr():
+            with _quiet_stderr(), self._door.ajar():
                 driver = speaker.open()
             speaker.start()
         except pygame.error as error:
@@ -300,7 +301,8 @@ class WindowLoop:
         if self._album is not None:
             self._album.close()
             self._album = None
-        pygame.display.quit()
+        self._door.open()
+        self._door.display.quit()
 
     # ------------------------------------------------------------ the loop
 
@@ -355,7 +357,7 @@ class WindowLoop:
         return True
 
     def _read_keys(self, now: float) -> None:
-        for event in pygame.event.get():
+        for event in self._door.get_events():
             if event.type == pygame.QUIT:
                 self._stop(now)
             elif event.type == pygame.KEYDOWN:
@@ -430,7 +432,10 @@ class WindowLoop:
             return
         self._fade_from = self._shown.copy()
         self._fade_start = now
+        self._fade_rises = None
         self._fade_s = CURTAIN_FADE_S if screen in CURTAINS else FADE_S
+        if screen in CURTAINS:
+            self.guard.darken(now)
         self.screen = screen
         self.ease.reset()
         self.glow.clear() if screen != "feedback" else None
@@ -484,10 +489,7 @@ class WindowLoop:
         if self._fade_from is not None:
             p = (now - self._fade_start) / self._fade_s
             if p < 1.0:
-                # Even in light, not in code: the gentlest way to be gone in a given time.
-                # 255 would take SDL's slow path.
-                alpha = round(254 * (1.0 - max(p, 0.0)) ** (1.0 / 2.4))
-                self._fade_from.set_alpha(alpha)
+                self._fade_from.set_alpha(self._fade_alpha(canvas, max(p, 0.0)))
                 canvas.blit(self._fade_from, (0, 0))
             else:
                 self._fade_from = None
@@ -495,16 +497,43 @@ class WindowLoop:
             self._draw_patch(canvas)
         wanted = _sample(canvas)
         verdict = self.guard.judge(wanted, now)
+        if verdict.bits:
+            wanted = self._tamed(canvas, verdict, now)
+        else:
+            self._canvas, self._shown = self._shown, canvas
+        self.guard.commit(wanted, now)
+        return verdict
+
+    def _fade_alpha(self, canvas: Any, p: float) -> int:
+        """Return how much of the screen before is still seen, in 255ths.
+
+        Even in light, not in code: the gentlest way to arrive in a given time, up or down.
+        """
+        if self._fade_rises is None:
+            before, after = (luminance(_sample(s)).mean() for s in (self._fade_from, canvas))
+            self._fade_rises = bool(after > before)
+        left = 1.0 - p ** (1.0 / 2.4) if self._fade_rises else (1.0 - p) ** (1.0 / 2.4)
+        return round(254 * left)  # 255 would take SDL's slow path
+
+    def _tamed(self, canvas: Any, verdict: Verdict, now: float) -> np.ndarray[Any, Any]:
+        """Show the blend that the verdict allows, if the guard agrees on looking at it.
+
+        Returns
+        -------
+        sample : ndarray
+            Of what is shown: the frame before, when the blend came out otherwise than foretold.
+        """
         if verdict.grey:
             _pull_to_grey(canvas, verdict.grey)
         if verdict.share < 255:
-            canvas.set_alpha(verdict.share)
-            self._shown.blit(canvas, (0, 0))
-            canvas.set_alpha(None)
-        else:
-            self._canvas, self._shown = self._shown, canvas
-        self.guard.commit(wanted if not verdict.bits else _sample(self._shown), now)
-        return verdict
+            self._shown.set_alpha(255 - verdict.share)
+            canvas.blit(self._shown, (0, 0))
+            self._shown.set_alpha(None)
+        sample = _sample(canvas)
+        if verdict.share == 0 or self.guard.refuses(sample, now):
+            return _sample(self._shown)
+        self._canvas, self._shown = self._shown, canvas
+        return sample
 
     @property
     def _lit(self) -> bool:
@@ -526,7 +555,7 @@ class WindowLoop:
     def _flip(self) -> float:
         self._target.blit(self._shown, (0, 0))
         before = self.clock.now()
-        pygame.display.flip()
+        self._door.flip()
         after = self.clock.now()
         if self._vsync:
             # Some drivers accept vsync and do not wait; then the loop must keep the time itself.

@@ -1,8 +1,7 @@
 """A breathing pacer: a soft disc that swells and sinks; the ring around it closes with the level.
 
 The disc keeps time and nothing else. Everything round is one map of radii whose 256 colours change
-with every frame (as in the orb); the ring that closes is cut into small sectors, so that drawing
-any part of it costs next to nothing.
+with every frame (as in the orb).
 """
 
 from __future__ import annotations
@@ -15,113 +14,11 @@ import pygame
 from numpy.typing import NDArray
 
 from engine.frames import Float
-from feedback.stage import ASH, GLOW, IVORY, SAND, SLATE, Moment, Stage, disc
+from feedback.scenes.arc import Arc
+from feedback.scenes.shading import mixed
+from feedback.stage import ASH, GLOW, IVORY, SAND, SLATE, Moment, Stage
 
-__all__ = ["Arc", "Breath", "mixed"]
-
-Span = tuple[float, float]
-
-
-def mixed(share: float, *colours: Float) -> Float:
-    """Return the colour at `share` (0..1) of the way through `colours`."""
-    at = np.linspace(0.0, 1.0, len(colours))
-    return np.array([np.interp(share, at, c) for c in zip(*colours, strict=True)])
-
-
-def _dot(radius: float, colour: Float) -> Any:
-    return disc(radius, None, (round(colour[0]), round(colour[1]), round(colour[2])), 255)
-
-
-class Arc:
-    """A thin line along a circle that can be drawn up to any part of its length.
-
-    Parameters
-    ----------
-    centre : (float, float)
-        Of the circle, pixels.
-    radius, thick : float
-        Of the line's middle, and its width, pixels.
-    span : (float, float)
-        Angles of its two ends, degrees clockwise from the top.
-    colours : sequence of ndarray
-        Along the line.
-    bead : float
-        Radius of the bead at the end of what is drawn, pixels.
-    """
-
-    PIECE_PX = 5.0  # length of a sector
-
-    def __init__(
-        self,
-        centre: tuple[float, float],
-        radius: float,
-        thick: float,
-        span: Span,
-        colours: tuple[Float, ...],
-        bead: float,
-    ) -> None:
-        self._centre, self._radius, self._span = centre, radius, span
-        length = radius * math.radians(abs(span[1] - span[0]))
-        n = max(24, round(length / self.PIECE_PX))
-        ends = np.linspace(span[0], span[1], n + 1)
-        self._pieces = [
-            self._sector(
-                (float(ends[i]), float(ends[i + 1])), thick, mixed((i + 0.5) / n, *colours)
-            )
-            for i in range(n)
-        ]
-        self._cap = _dot(thick / 2, colours[0])  # the line begins round
-        self._bead = _dot(bead, colours[-1])
-
-    def at(self, share: float) -> tuple[float, float]:
-        """Return the point at `share` of the length, pixels."""
-        angle = math.radians(self._span[0] + (self._span[1] - self._span[0]) * share)
-        return (
-            self._centre[0] + self._radius * math.sin(angle),
-            self._centre[1] - self._radius * math.cos(angle),
-        )
-
-    def _sector(self, span: Span, thick: float, colour: Float) -> tuple[Any, tuple[int, int]]:
-        """Return the line between two angles, and where its surface belongs."""
-        low, high = sorted(math.radians(a) for a in span)
-        reach = self._radius + thick / 2 + 1, self._radius - thick / 2 - 1
-        corners = [(r * math.sin(a), -r * math.cos(a)) for r in reach for a in (low, high)]
-        left = math.floor(min(x for x, _ in corners) + self._centre[0]) - 1
-        top = math.floor(min(y for _, y in corners) + self._centre[1]) - 1
-        right = math.ceil(max(x for x, _ in corners) + self._centre[0]) + 1
-        bottom = math.ceil(max(y for _, y in corners) + self._centre[1]) + 1
-        x = (np.arange(left, right) + 0.5 - self._centre[0])[:, None]
-        y = (np.arange(top, bottom) + 0.5 - self._centre[1])[None, :]
-        cover = np.clip(thick / 2 + 0.5 - np.abs(np.hypot(x, y) - self._radius), 0.0, 1.0)
-        # Each pixel belongs to exactly one sector: no seams where two of them meet.
-        turn = np.mod(np.arctan2(x, -y) - low, 2 * math.pi)
-        cover = cover * (turn < high - low)
-        surface = pygame.Surface(cover.shape, pygame.SRCALPHA)
-        surface.fill([*np.rint(np.clip(colour, 0, 255)).astype(int).tolist(), 0])
-        alpha = pygame.surfarray.pixels_alpha(surface)
-        alpha[:] = np.rint(cover * 255).astype(np.uint8)
-        del alpha  # unlocks the surface
-        return surface, (left, top)
-
-    def draw(self, surface: Any, share: float, alpha: int = 255) -> None:
-        """Draw the line from its beginning up to `share` of its length, and the bead there."""
-        if alpha <= 0:
-            return
-        along = min(1.0, max(0.0, share)) * len(self._pieces)
-        whole = math.floor(along)
-        drawn = self._pieces[:whole]
-        for piece, _ in drawn:
-            piece.set_alpha(alpha)
-        surface.blits(drawn, False)
-        if along > whole:
-            piece, at = self._pieces[whole]
-            piece.set_alpha(round(alpha * (along - whole)))
-            surface.blit(piece, at)
-        for dot, where in ((self._cap, 0.0), (self._bead, along / len(self._pieces))):
-            x, y = self.at(where)
-            half = dot.get_width() / 2
-            dot.set_alpha(alpha)
-            surface.blit(dot, (round(x - half), round(y - half)))
+__all__ = ["Breath"]
 
 
 class Breath:

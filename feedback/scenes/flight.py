@@ -17,13 +17,21 @@ import pygame
 from numpy.typing import NDArray
 
 from engine.frames import Float
-from feedback.scenes.breath import Arc
+from feedback.scenes.arc import Arc
+from feedback.scenes.shading import (
+    Float32,
+    Rgb,
+    around,
+    blank,
+    code,
+    dithered,
+    nearness,
+    ramp,
+    smooth,
+)
 from feedback.stage import GLOW, IVORY, SAND, SLATE, Moment, Stage, cover_surface
 
 __all__ = ["Flight"]
-
-Array = NDArray[np.float32]
-Rgb = tuple[float, float, float]
 
 DUSK: tuple[tuple[float, Rgb], ...] = (  # share of the height, colour of the sky there
     (0.00, (19, 24, 35)),
@@ -94,7 +102,7 @@ class Flight:
         self._still = stage.style.reduced_motion
         self._calm: float | None = None  # the level, followed slowly
         self._extra = 0.0  # units flown beyond what the slowest flight would have
-        self._canvas = _surface(stage.size)
+        self._canvas = blank(stage.size)
         self._sky = self._draw_sky()
         self._lit = 0  # lanterns drawn into the sky
         self._strips = [self._draw_hills(i) for i in range(len(ROWS))]
@@ -103,7 +111,7 @@ class Flight:
         self._glider = _Glider(0.165 * stage.unit)
         self._halo = _halo(0.14 * stage.unit)  # a reward's light around the glider
         self._bloom = _halo(0.07 * stage.unit)  # and around the lantern it brings
-        self._mist = _surface(stage.size)
+        self._mist = blank(stage.size)
         self._mist.fill(MIST)
         self._track, self._arc = self._gauge()
         self._drawn: tuple[int, ...] = ()  # what the canvas shows
@@ -115,24 +123,22 @@ class Flight:
         stage = self._stage
         wide, tall = stage.size
         y = (np.arange(tall, dtype=np.float32) + 0.5) / tall
-        stops = [s for s, _ in DUSK]
-        column = np.stack([np.interp(y, stops, [c[k] for _, c in DUSK]) for k in range(3)], axis=1)
-        sky = np.broadcast_to(column.astype(np.float32), (wide, tall, 3)).copy()
+        sky = np.broadcast_to(ramp(y, *DUSK).astype(np.float32), (wide, tall, 3)).copy()
         u, v = self._places(0.60)
         # The sun has just gone.
         light = np.exp(-(((u - 0.22) / 0.62) ** 2)) * np.exp(-((v / 0.15) ** 2))
         sky += light[..., None] * np.array([44, 26, 2], dtype=np.float32)
         sky += self._clouds(u, v)[..., None] * np.array([30, 20, 12], dtype=np.float32)
-        return _dithered(sky)
+        return dithered(sky)
 
-    def _places(self, level: float) -> tuple[Array, Array]:
+    def _places(self, level: float) -> tuple[Float32, Float32]:
         """Return the place of each column and row, in units from the middle of that height."""
         stage = self._stage
         u = (np.arange(stage.width) + 0.5 - stage.centre[0]) / stage.unit
         v = (np.arange(stage.height) + 0.5 - level * stage.height) / stage.unit
         return u.astype(np.float32)[:, None], v.astype(np.float32)[None, :]
 
-    def _clouds(self, u: Array, v: Array) -> Array:
+    def _clouds(self, u: Float32, v: Float32) -> Float32:
         """Return thin streaks of cloud above the horizon, 0..1."""
         rng = np.random.default_rng(11)
         half = self._stage.width / self._stage.unit / 2
@@ -196,8 +202,7 @@ class Flight:
             cover += np.clip((y - fine[k::over]) / soft + 0.5, 0.0, 1.0) / over
         # Mist lies in the valleys.
         below = np.clip((y - hills.base * stage.height) / (0.105 * stage.unit) + 0.5, 0.0, 1.0)
-        below = below * below * (3.0 - 2.0 * below)
-        colours = np.array(hills.crest) + (np.array(hills.foot) - hills.crest) * below[..., None]
+        colours = ramp(smooth(below), (0.0, hills.crest), (1.0, hills.foot))
         noise = np.random.default_rng(row).random((*cover.shape, 1), dtype=np.float32)
         strip = _painted(colours.astype(np.float32) + noise, cover)
         strip.set_alpha(255, pygame.RLEACCEL)
@@ -288,7 +293,7 @@ class Flight:
         if self._lit >= self.LANTERNS or part <= 0.0:
             return
         x, y, size = self._spots[self._lit]
-        come = part * part * (3.0 - 2.0 * part)
+        come = smooth(part)
         rise = 0.0 if self._still else 0.055 * self._stage.unit * (1.0 - part) ** 2
         _centred(surface, self._bloom, x, y + rise, round(220 * come * (1.0 - part)))
         _centred(surface, self._lanterns[size], x, y + rise, round(255 * come))
@@ -352,20 +357,6 @@ class _Glider:
         surface.blit(self._turned[turn][quarter], (round(x - self._side / 2), math.floor(top)))
 
 
-def _surface(size: tuple[int, int]) -> Any:
-    surface = pygame.Surface(size)
-    return surface.convert() if pygame.display.get_surface() else surface
-
-
-def _dithered(colours: Array) -> Any:
-    """Return a surface of these colours; noise below one code hides the bands of a gradient."""
-    noise = np.random.default_rng(5).random(colours.shape[:2], dtype=np.float32)[..., None]
-    surface = _surface(colours.shape[:2])
-    codes = np.clip(colours + noise, 0, 255).astype(np.uint8)
-    pygame.surfarray.blit_array(surface, codes)
-    return surface
-
-
 def _painted(colours: NDArray[Any], cover: NDArray[Any]) -> Any:
     """Return a surface of these colours that covers so much (0..1) of what is below it."""
     surface = pygame.Surface(cover.shape, pygame.SRCALPHA)
@@ -382,16 +373,11 @@ def _centred(surface: Any, image: Any, x: float, y: float, alpha: int) -> None:
     if alpha <= 0:
         return
     image.set_alpha(alpha)
-    surface.blit(image, (round(x - image.get_width() / 2), round(y - image.get_height() / 2)))
+    surface.blit(image, around(image, x, y))
 
 
 def _halo(radius: float) -> Any:
-    side = 2 * math.ceil(radius)
-    axis = (np.arange(side) + 0.5 - side / 2) / radius
-    away = np.hypot(axis[:, None], axis[None, :])
-    near = np.clip(1.0 - away, 0.0, 1.0)
-    colour = (round(GLOW[0]), round(GLOW[1]), round(GLOW[2]))
-    return cover_surface(near**2 * (3.0 - 2.0 * near), colour, 120)
+    return cover_surface(smooth(nearness(radius)), code(GLOW), 120)
 
 
 def _lantern(tall: float) -> Any:

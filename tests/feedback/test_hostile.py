@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
 
 import numpy as np
+import pygame
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from engine.clock import FakeClock
+from engine.frames import Presented, Show
 from feedback.guard import FlashGuard, SoundGuard, cap_gain
+from feedback.window import WindowLoop, _sample
+from feedback.worker import Fault, Key, WindowSpec
 
 Rgb = NDArray[np.uint8]
 ROWS, COLS = 27, 48
@@ -416,3 +421,224 @@ def test_what_is_no_block_is_silence(block: Any) -> None:
     guard = SoundGuard(0.25)
     guard.process(0.5 * np.ones((2048, 2)), 1.0)
     assert not guard.process(block, 1.0)[0][882:].any()
+
+
+# ---------------------------------------------------------------- in the window
+
+
+class Port:
+    def __init__(self) -> None:
+        self.inbox: list[Any] = []
+        self.out: list[Any] = []
+
+    def take(self) -> tuple[Any, ...]:
+        messages, self.inbox = tuple(self.inbox), []
+        return messages
+
+    def put(self, message: Any) -> None:
+        self.out.append(message)
+
+    def of(self, kind: type) -> list[Any]:
+        return [m for m in self.out if isinstance(m, kind)]
+
+
+class Room:
+    """A window turned frame by frame, and every frame it showed."""
+
+    def __init__(self, **spec: Any) -> None:
+        known: dict[str, Any] = {"headless": True, "size": (192, 108), "sound_enabled": False}
+        self.clock, self.port = FakeClock(), Port()
+        self.loop = WindowLoop(WindowSpec(**{**known, **spec}), self.port, self.clock)
+        assert self.loop.open(), self.port.of(Fault)
+        self.seq = 0
+        self.frames: list[Rgb] = []
+        self.times: list[float] = []
+
+    def turn(self, seconds: float, screen: str = "feedback") -> None:
+        for _ in range(round(seconds * FPS)):
+            self.seq += 1
+            now = self.clock.now()
+            self.port.inbox.append(Show(seq=self.seq, t=now, sent=now, screen=screen, level=0.5))
+            assert self.loop.turn()
+            self.frames.append(_sample(self.loop._shown).copy())
+            self.times.append(now)
+            self.clock.advance(FRAME_S)
+
+
+@pytest.fixture
+def room() -> Iterator[Callable[..., Room]]:
+    made: list[Room] = []
+
+    def make(**spec: Any) -> Room:
+        made.append(Room(**spec))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.loop.close()
+
+
+class Drawn:
+    """A picture from a function of the number of the frame."""
+
+    def __init__(self, paint: Callable[[Any, int], None]) -> None:
+        self.paint, self.n = paint, 0
+
+    def draw(self, surface: Any, _moment: object) -> None:
+        self.n += 1
+        self.paint(surface, self.n)
+
+
+def stripes(surface: Any, n: int) -> None:
+    surface.fill((255, 0, 0))
+    for x in range(0, surface.get_width(), 8):
+        surface.fill((0, 160, 255), (x + 4 * (n // 3 % 2), 0, 4, surface.get_height()))
+
+
+def confetti(surface: Any, n: int) -> None:
+    codes = np.random.default_rng(n).integers(0, 256, (48, 27, 3)).astype(np.uint8)
+    small = pygame.surfarray.make_surface(codes)
+    surface.blit(pygame.transform.scale(small, surface.get_size()), (0, 0))
+
+
+HOSTILE: dict[str, Callable[[Any, int], None]] = {
+    "white": lambda s, _: s.fill((255, 255, 255)),
+    "2 Hz": lambda s, n: s.fill((255, 255, 255) if n // 15 % 2 else (0, 0, 0)),
+    "10 Hz": lambda s, n: s.fill((255, 255, 255) if n // 3 % 2 else (0, 0, 0)),
+    "5 Hz, faint": lambda s, n: s.fill((130, 130, 130) if n // 6 % 2 else (90, 90, 90)),
+    "red": lambda s, n: s.fill((255, 0, 0) if n // 4 % 2 else (0, 140, 0)),
+    "stripes": stripes,
+    "confetti": confetti,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "by"), [*((name, "key") for name in HOSTILE), ("white", "engine"), ("2 Hz", "engine")]
+)
+def test_neutral_within_two_frames_and_200_ms(
+    room: Callable[..., Room], name: str, by: str
+) -> None:
+    """From whatever a picture has reached by then, and no rule but the slope gives way."""
+    one = room(picture="none")
+    one.loop.screens.picture = Drawn(HOSTILE[name])
+    one.turn(2.4 if name == "white" else 1.3)
+    before = Checker(one.frames, one.times)
+    before.all_is_well()
+    if name == "white":  # as bright as the slope allows: all the way
+        assert before.lum[-1].mean() > 0.97
+    if by == "key":
+        pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_ESCAPE))
+    one.turn(0.2 + 2 * FRAME_S, "feedback" if by == "key" else "neutral")
+    soon = one.frames[-1].astype(int)
+    if by == "key":
+        assert [k.name for k in one.port.of(Key)] == ["stop"]
+    one.turn(0.7, "feedback" if by == "key" else "neutral")
+    assert np.abs(one.frames[-1].astype(int) - soon).max() <= 1
+    assert one.port.of(Presented)[-1].level is None
+    # All of it, the curtain too, as the textbook sees it.
+    whole = Checker(one.frames, one.times)
+    assert whole.transitions <= 5  # two flashes, and the half that the curtain may be
+    assert whole.red_transitions <= 5
+    assert whole.red_cells <= FEW
+    assert whole.step <= 6.0 / FPS + 0.03
+
+
+def test_a_curtain_that_rises_and_falls_again_is_no_flash(room: Callable[..., Room]) -> None:
+    one = room(picture="none")
+    one.loop.screens.picture = Drawn(HOSTILE["white"])
+    one.turn(1.5)
+    for _ in range(5):
+        one.turn(0.15, "neutral")
+        one.turn(0.15)
+    assert Checker(one.frames, one.times).transitions <= 5
+
+
+AROUND = """
+import pygame
+
+class Around:
+    def __init__(self, stage): self.n = 0
+    def draw(self, surface, moment):
+        self.n += 1
+        surface.fill((40, 40, 40))
+        if self.n > 20: self.go(surface)
+
+class Flips(Around):
+    def go(self, surface): pygame.display.flip()
+
+class Fills(Around):
+    def go(self, surface): pygame.display.get_surface().fill((255, 255, 255))
+
+class Beeps(Around):
+    def go(self, surface): pygame.mixer.Sound(buffer=b"\\x7f" * 40000).play()
+
+class Eats(Around):
+    def go(self, surface): pygame.event.get()
+
+class Judges(Around):
+    def go(self, surface):
+        import feedback.guard as g, feedback.window as w, numpy
+        for owner, name in ((g.FlashGuard, "judge"), (g.FlashGuard, "_broken"), (w, "_sample"),
+                            (g, "LINEAR"), (g, "_Light"), (numpy, "stack")):
+            try: setattr(owner, name, lambda *_: None)
+            except Exception: continue
+            raise SystemExit(name)
+        surface.fill((255, 255, 255) if self.n // 3 % 2 else (0, 0, 0))
+"""
+NAMES = """
+from feedback.registry import PictureKind
+globals().update({n: PictureKind(n, "For tests.", "nothing", f"around.code:{n.title()}")
+                  for n in ("flips", "fills", "beeps", "eats", "judges")})
+"""
+
+
+@pytest.fixture
+def around(plugin: Callable[..., Any]) -> tuple[tuple[str, str], ...]:
+    files = {"around/__init__.py": "", "around/names.py": NAMES, "around/code.py": AROUND}
+    names = ("flips", "fills", "beeps", "eats", "judges")
+    plugin("around", files, {f"neuroloop.pictures:{n}": f"around.names:{n}" for n in names})
+    return (("around", "1.0.0"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("flips", "a picture draws on the surface it is given"),
+        ("fills", "a picture draws on the surface it is given"),
+        ("beeps", "the window plays them"),
+        ("eats", "keys belong to the person"),
+    ],
+)
+def test_a_plugin_that_goes_around_is_stopped_and_said(
+    room: Callable[..., Room], around: tuple[tuple[str, str], ...], name: str, why: str
+) -> None:
+    one = room(picture=name, plugins=around)
+    one.turn(1.0)
+    (fault,) = one.port.of(Fault)
+    assert why in fault.text
+    assert not fault.fatal
+    one.loop._door.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_s))
+    one.turn(0.3)
+    assert [k.name for k in one.port.of(Key)] == ["stop"]
+    assert one.loop.curtain == "stopped"
+    Checker(one.frames, one.times).all_is_well()
+
+
+def test_a_plugin_cannot_replace_its_judge(
+    room: Callable[..., Room], around: tuple[tuple[str, str], ...]
+) -> None:
+    one = room(picture="judges", plugins=around)
+    one.turn(1.5)
+    assert one.port.of(Fault) == []  # it strobes on, and nobody sees it
+    assert one.loop.guard.interventions > 0
+    Checker(one.frames, one.times).all_is_well()
+
+
+def test_after_the_window_everything_is_open_again(
+    room: Callable[..., Room], around: tuple[tuple[str, str], ...]
+) -> None:
+    before = pygame.display.flip
+    one = room(picture="flips", plugins=around)
+    assert pygame.display.flip is not before
+    one.loop.close()
+    assert pygame.display.flip is before
