@@ -511,7 +511,8 @@ class WindowLoop:
         """
         if self._fade_rises is None:
             before, after = (luminance(_sample(s)).mean() for s in (self._fade_from, canvas))
-            self._fade_rises = bool(after > before)
+            # A picture is about to come up from its neutral state.
+            self._fade_rises = self.screen == "feedback" or bool(after > before)
         left = 1.0 - p ** (1.0 / 2.4) if self._fade_rises else (1.0 - p) ** (1.0 / 2.4)
         return round(254 * left)  # 255 would take SDL's slow path
 
