@@ -8,6 +8,7 @@ import numpy as np
 import pygame
 
 from engine.frames import Float
+from feedback.scenes.shading import cut_out, smooth
 from feedback.stage import ASH, IVORY, SLATE, Moment, Stage, box_distance, cover_surface
 
 __all__ = ["Bar"]
@@ -33,9 +34,8 @@ class Bar:
             self._wide + 2 * reach, self._tall + 2 * reach, (self._wide, self._tall), corner
         )
         near = np.clip(1.0 - np.maximum(outside, 0) / reach, 0, 1)
-        glow = near**2 * (3.0 - 2.0 * near)
         self._reach = reach
-        self._glow = cover_surface(glow, (255, 206, 140), 64)
+        self._glow = cover_surface(smooth(near), (255, 206, 140), 64)
         self._layer = pygame.Surface((self._wide, self._tall), pygame.SRCALPHA)
 
     def _column(self, low: Float, high: Float) -> Any:
@@ -51,9 +51,7 @@ class Bar:
         rgb = pygame.surfarray.pixels3d(surface)
         rgb[:] = np.rint(np.clip(colours, 0, 255)).astype(np.uint8)
         del rgb
-        alpha = pygame.surfarray.pixels_alpha(surface)
-        alpha[:] = np.rint(self._inside * 255).astype(np.uint8)
-        del alpha
+        cut_out(surface, self._inside)
         return surface
 
     def _ticks(self) -> list[tuple[Any, tuple[int, int]]]:

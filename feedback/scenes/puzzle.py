@@ -20,6 +20,7 @@ from feedback.scenes.paintings import painted
 from feedback.scenes.shading import (
     Float32,
     Rgb,
+    around,
     blank,
     code,
     cut_out,
@@ -231,7 +232,7 @@ class Puzzle:
             self._cover.set_alpha(None)
             part = (part - self.LATE) / (1.0 - self.LATE)
         if part > 0.0:
-            self._uncover(surface, picture, place, round(255 * smooth(min(1.0, part))))
+            self._uncover(surface, picture, place, round(255 * smooth(part)))
 
     def _finished(self, surface: Any, done: int, part: float, clear: float) -> None:
         """Draw the finished pictures below; the row slides as the next one joins it."""
@@ -279,9 +280,8 @@ class _Line:
         self._fill.set_alpha(alpha)
         surface.blit(self._fill, self._at, (0, 0, along, self._thick))
         self._bead.set_alpha(alpha)
-        half = self._bead.get_width() / 2
-        x, y = self._at[0] + along - half, self._at[1] + self._thick / 2 - half
-        surface.blit(self._bead, (round(x), round(y)))
+        x, y = self._at[0] + along, self._at[1] + self._thick / 2
+        surface.blit(self._bead, around(self._bead, x, y))
 
 
 # ---------------------------------------------------------------- pieces

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from feedback.scenes.shading import around
 from feedback.stage import Moment, Stage, disc
 
 __all__ = ["Still"]
@@ -20,6 +21,4 @@ class Still:
     def draw(self, surface: Any, moment: Moment) -> None:  # noqa: ARG002
         """Draw one frame; see `Picture`."""
         for shape in (self._ring, self._dot):
-            x = self._stage.centre[0] - shape.get_width() / 2
-            y = self._stage.centre[1] - shape.get_height() / 2
-            surface.blit(shape, (round(x), round(y)))
+            surface.blit(shape, around(shape, *self._stage.centre))

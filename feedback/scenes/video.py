@@ -19,6 +19,7 @@ from engine.frames import Float
 from feedback.film import check_film
 from feedback.guard import AREA_CELLS, AREA_PER_S, COLS, MEAN_PER_S, ROWS, luminance
 from feedback.reel import Film, FilmFrame
+from feedback.scenes.shading import cut_out, mixed, smooth
 from feedback.stage import ASH, IVORY, SAND, SLATE, Moment, Stage, box_distance, cover_surface
 
 __all__ = ["Video"]
@@ -239,7 +240,7 @@ class _Mat:
         inner = (size[0] - feather, size[1] - feather)
         distance = box_distance(*size, inner, corner)
         x = np.clip(0.5 - distance / feather, 0.0, 1.0)
-        mask = cover_surface(x * x * (3.0 - 2.0 * x), (255, 255, 255), 255)
+        mask = cover_surface(smooth(x), (255, 255, 255), 255)
         self._mask = mask
         self._row = pygame.Surface((size[0], band), pygame.SRCALPHA)
         self._col = pygame.Surface((band, size[1]), pygame.SRCALPHA)
@@ -249,7 +250,7 @@ class _Mat:
         near = np.clip(1.0 - np.maximum(away, 0.0) / reach, 0.0, 1.0)
         within = np.clip(1.0 + away / feather, 0.0, 1.0)  # none of it under the film itself
         self._reach = reach
-        self._halo = cover_surface(within * near**2 * (3.0 - 2.0 * near), (255, 206, 140), 70)
+        self._halo = cover_surface(within * smooth(near), (255, 206, 140), 70)
         self.open(1.0)
 
     def open(self, wide: float) -> None:
@@ -342,8 +343,7 @@ class _Line:
             round(stage.centre[1] + LINE_DOWN * stage.unit - size[1] / 2),
         )
         along = np.clip(2.0 * self._x / self._long, 0.0, 1.0)
-        hues = zip(SLATE * 1.15, SAND * 1.05, IVORY * 0.96, strict=True)
-        self._hue = np.stack([np.interp(along, (0.0, 0.5, 1.0), hue) for hue in hues], axis=-1)
+        self._hue = mixed(along, SLATE * 1.15, SAND * 1.05, IVORY * 0.96)
         ground = (96, 91, 86) if strong else (70, 66, 62)
         self._track = cover_surface(self._cover(1.0), ground, 255 if strong else 150)
         self._fill = pygame.Surface(size, pygame.SRCALPHA)
@@ -364,8 +364,6 @@ class _Line:
             del pixels  # unlocks the surface
         level = min(1.0, max(0.0, moment.level))
         cover = self._cover(NEUTRAL_LONG + (level - NEUTRAL_LONG) * live)
-        alpha = pygame.surfarray.pixels_alpha(self._fill)
-        alpha[:] = np.rint(cover * 255).astype(np.uint8)
-        del alpha
+        cut_out(self._fill, cover)
         surface.blit(self._track, self._at)
         surface.blit(self._fill, self._at)

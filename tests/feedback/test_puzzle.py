@@ -17,15 +17,9 @@ from numpy.typing import NDArray
 from engine.errors import InputError
 from feedback.guard import FlashGuard, luminance, red_ratio
 from feedback.motion import Glow, Growth, LevelEase
-from feedback.scenes.puzzle import (
-    IMAGES,
-    PAINTINGS,
-    PIECES,
-    Puzzle,
-    _orientation,
-    own_images,
-    painted,
-)
+from feedback.scenes.ownimages import IMAGES, orientation, own_images
+from feedback.scenes.paintings import PAINTINGS, painted
+from feedback.scenes.puzzle import PIECES, Puzzle
 from feedback.stage import Media, Moment, Stage
 from feedback.window import _sample
 
@@ -200,20 +194,20 @@ def test_any_shape_fills_the_board(tmp_path: Path, size: tuple[int, int]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("orientation", "corner"),
+    ("stands", "corner"),
     [(1, 0), (2, 1), (3, 2), (4, 3), (5, 0), (6, 1), (7, 2), (8, 3)],
 )
-def test_photographs_stand_upright(tmp_path: Path, orientation: int, corner: int) -> None:
+def test_photographs_stand_upright(tmp_path: Path, stands: int, corner: int) -> None:
     """The one bright corner of the file, top left, comes to where the camera says it belongs."""
     dots = np.full((2, 2, 3), 40.0)
     dots[0, 0] = 140.0
     path = saved(tmp_path / "a.jpg", dots, (300, 300))
     tags = b"II*\0\x08\0\0\0" + b"\x01\0" + b"\x12\x01\x03\0\x01\0\0\0"
-    exif = b"Exif\0\0" + tags + bytes([orientation, 0, 0, 0]) + b"\0\0\0\0"
+    exif = b"Exif\0\0" + tags + bytes([stands, 0, 0, 0]) + b"\0\0\0\0"
     raw = path.read_bytes()
     segment = b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif
     path.write_bytes(raw[:2] + segment + raw[2:])
-    assert _orientation(path) == orientation
+    assert orientation(path) == stands
     image = own_images(tmp_path, (90, 90))[0]
     light = np.asarray(pygame.surfarray.array3d(image)).mean(axis=2)
     corners = [light[20, 20], light[70, 20], light[70, 70], light[20, 70]]  # clockwise
