@@ -163,12 +163,14 @@ class FakeWindow:
         self.alive = False
         self.hung = False
         self.stopped = threading.Event()
+        self.dose_pa2h = 0.0
         self._beat_t = -math.inf
 
     def start(self) -> None:
         self.alive = True
         if self.opens:
-            self.messages.append(Ready({"SDL": "2"}, "dummy", self.audio, (640, 360), 60.0))
+            ready = Ready({"SDL": "2"}, "dummy", self.audio, (640, 360), 60.0, buffer_ms=46.0)
+            self.messages.append(ready)
 
     def show(self, show: Show) -> None:
         self.shows.append(show)
@@ -181,7 +183,8 @@ class FakeWindow:
         now = self.clock.now()
         if self.alive and self.opens and not self.hung and now - self._beat_t >= 0.1:
             self._beat_t = now
-            self.messages.append(Beat(now, 60.0, 0))
+            self.dose_pa2h += 1e-6
+            self.messages.append(Beat(now, 60.0, 0, sound_delay_ms=52.0, dose_pa2h=self.dose_pa2h))
         out, self.messages = tuple(self.messages), []
         return out
 
@@ -912,6 +915,20 @@ def test_a_baseline_that_fails_ends_with_its_reason(
 
 
 # ---------------------------------------------------------------- the window
+
+
+def test_the_sound_is_kept_over_windows(bench: Make) -> None:
+    """Each window counts the dose from nothing; the session adds up."""
+    b = bench(plan_of((PhaseKind.TRAIN, 12.0)))
+    b.at(6.0, lambda: setattr(b.windows[0], "alive", False))
+    _, told = b.run()
+    assert [e.data["buffer_ms"] for e in told.events("window")] == [46.0, 46.0]
+    (end,) = told.events("window_end")
+    counted = [w.dose_pa2h for w in b.windows]
+    # The second window goes on for the two seconds of the end screen.
+    assert end.data["dose_pa2h"] == pytest.approx(sum(counted) - 20e-6, abs=2e-6)
+    assert counted[0] > 20e-6
+    assert end.data["sound_delay_ms"] == 52.0
 
 
 def test_a_dead_window_holds_and_is_opened_again(bench: Make) -> None:
