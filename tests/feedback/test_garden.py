@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from feedback.guard import luminance
 from feedback.scenes import garden
-from feedback.scenes.garden import AISLE, BUSHES, FLY_HIGH, FLY_LOW, ROWS, TREES, Garden, _spot
+from feedback.scenes.garden import FLY_HIGH, FLY_LOW, Garden
+from feedback.scenes.plants import AISLE, BUSHES, ROWS, TREES, spot_of
 from feedback.stage import Moment, Stage, Style
 
 SIZE = (480, 270)
@@ -69,8 +70,8 @@ def test_the_firefly_is_larger_where_contrast_is_wanted() -> None:
 
 
 def test_the_plan_never_ends_and_never_leaves_the_garden() -> None:
-    spots = [_spot(n, WIDE) for n in range(1500)]
-    assert spots[:200] == [_spot(n, WIDE) for n in range(200)]
+    spots = [spot_of(n, WIDE) for n in range(1500)]
+    assert spots[:200] == [spot_of(n, WIDE) for n in range(200)]
     for spot in spots:
         assert -0.02 <= spot.x <= 1.02
         assert abs(spot.y - ROWS[spot.row]) < 0.03
@@ -85,7 +86,7 @@ def test_the_plan_never_ends_and_never_leaves_the_garden() -> None:
 
 def test_flowers_are_spread_evenly_from_the_beginning() -> None:
     for count in (20, 80, 400):
-        x = [s.x for s in (_spot(n, WIDE) for n in range(count)) if s.kind == "f"]
+        x = [s.x for s in (spot_of(n, WIDE) for n in range(count)) if s.kind == "f"]
         shares = np.histogram(x, bins=4, range=(-0.02, 1.02))[0] / len(x)
         assert shares.min() > 0.12
 
@@ -96,7 +97,7 @@ def test_every_reward_adds_something_and_takes_nothing_away() -> None:
     for rewards in range(1, 24):
         now = drawn(picture, float(rewards))
         here = changed(before, now)
-        spot = _spot(rewards - 1, WIDE)
+        spot = spot_of(rewards - 1, WIDE)
         assert np.count_nonzero(here) > 12
         x, y = np.nonzero(here)
         assert abs(x / SIZE[0] - spot.x).max() < 0.14  # only where it grew
@@ -138,8 +139,8 @@ def test_what_has_grown_costs_nothing_any_more(monkeypatch: pytest.MonkeyPatch) 
     picture = Garden(Stage(SIZE))
     full(picture, 30.0)
     calls = []
-    plant = garden._plant
-    monkeypatch.setattr(garden, "_plant", lambda *a: calls.append(a) or plant(*a))
+    plant = garden.plant
+    monkeypatch.setattr(garden, "plant", lambda *a: calls.append(a) or plant(*a))
     for level in np.linspace(0, 1, 20):
         drawn(picture, 30.0, level=float(level), glow=0.5)
     assert not calls
@@ -153,7 +154,7 @@ def test_the_growing_plant_glows() -> None:
     brighter = (lit - plain).max(axis=2) > 4
     assert 0 < np.count_nonzero(brighter) < 0.06 * brighter.size
     x, _ = np.nonzero(brighter)
-    assert x.mean() / SIZE[0] == pytest.approx(_spot(2, WIDE).x, abs=0.03)
+    assert x.mean() / SIZE[0] == pytest.approx(spot_of(2, WIDE).x, abs=0.03)
 
 
 def test_without_an_answer_the_firefly_rests_beside_the_scale() -> None:

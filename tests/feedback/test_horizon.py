@@ -14,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from feedback.guard import luminance
-from feedback.scenes.horizon import SUN, SUN_HIGH, SUN_LOW, Horizon
+from feedback.scenes.horizon import SUN_HIGH, SUN_LOW, Horizon
+from feedback.scenes.landscape import SUN
 from feedback.stage import Moment, Stage, Style
 
 SIZE = (480, 270)
