@@ -7,10 +7,12 @@ compared with *everything* that was agreed before a sample of it is passed on.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -45,6 +47,7 @@ T = TypeVar("T")
 
 # Timing constants, and why.
 PULL_S = 0.2  # how long a pull may block; also how soon a stop is noticed
+REST_S = 0.002  # for the rest of a packet whose first samples are here
 PULL_SAMPLES = 1024  # most samples of one pull; more are fetched at once by the next
 BUFFER_S = 10  # LSL hands out the oldest data first: a long buffer would mean old feedback
 OPEN_S = 3.0  # for a description and for opening the data connection
@@ -109,6 +112,7 @@ class _Link:
     def __init__(self, inlet: Any) -> None:
         self.offset_s: float | None = None
         self._inlets = [inlet]
+        self._sizes: deque[int] = deque(maxlen=5)  # of the newest pulls
         self._closed = threading.Event()
         threading.Thread(
             target=self._measure, args=(inlet,), name="lsl-offset", daemon=True
@@ -116,10 +120,29 @@ class _Link:
 
     def pull(self, timeout_s: float) -> tuple[NDArray[Any], Float]:
         """Wait for at least one sample; raises RuntimeError once the source is lost."""
-        samples, stamps = self._inlets[0].pull_chunk(
-            timeout=timeout_s, max_samples=PULL_SAMPLES, min_samples=1, as_numpy=True
-        )
+        samples, stamps = self._pull(timeout_s, 1)
+        missing = self._packet - len(stamps)
+        if len(stamps) and missing > 0:
+            # liblsl wakes us at a packet's first sample, which is its oldest.
+            with contextlib.suppress(RuntimeError):  # lost: the next pull says so
+                more, later = self._pull(REST_S, missing)
+                samples = np.concatenate((samples, more))
+                stamps = np.concatenate((stamps, later))
+        if len(stamps):
+            self._sizes.append(len(stamps))
         return frozen(samples), frozen(stamps)
+
+    @property
+    def _packet(self) -> int:
+        """How many samples surely come together; 0 while that is not known."""
+        sizes = self._sizes
+        return min(sizes) if len(sizes) == sizes.maxlen else 0
+
+    def _pull(self, timeout_s: float, least: int) -> tuple[NDArray[Any], Float]:
+        pulled: tuple[NDArray[Any], Float] = self._inlets[0].pull_chunk(
+            timeout=timeout_s, max_samples=PULL_SAMPLES, min_samples=least, as_numpy=True
+        )
+        return pulled
 
     def _measure(self, inlet: Any) -> None:
         while not self._closed.is_set():

@@ -137,17 +137,16 @@ class Slew:
     ----------
     per_s : float
         Largest change in a second.
-    frame_s : float
-        Time between two calls.
     """
 
-    def __init__(self, per_s: float, frame_s: float = 1.0 / 60.0) -> None:
-        self._most = per_s * frame_s
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
         self.value = 0.0
 
-    def step(self, level: float, live: float) -> float:
+    def step(self, level: float, live: float, frame_s: float) -> float:
         """Return the level as followed; the neutral state begins anew from 0."""
         target = level if live > 0.0 else 0.0
-        step = max(-self._most, min(self._most, target - self.value))
+        most = self._per_s * frame_s
+        step = max(-most, min(most, target - self.value))
         self.value = target if live <= 0.0 else self.value + step
         return self.value

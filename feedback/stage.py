@@ -123,6 +123,8 @@ class Moment:
         there is no honest answer.
     dt : float
         Seconds of `t` since the frame before; 0 when it stood still.
+    frame_s : float
+        Seconds since the frame before, whatever `t` does: for what follows slowly.
     """
 
     level: float = 0.0
@@ -131,6 +133,7 @@ class Moment:
     rewards: float = 0.0
     t: float = 0.0
     dt: float = 0.0
+    frame_s: float = 1.0 / 60.0
 
 
 class Picture(Protocol):

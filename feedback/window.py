@@ -43,7 +43,9 @@ ENDS_AFTER_S = 10.0  # of being lost
 BEAT_S = 0.1
 FADE_S = 1.0  # between screens: a bright picture comes up as slowly as the guard wants it
 CURTAIN_FADE_S = 0.18  # to neutral; 200 ms with the frame it starts on
-VSYNC_MARGIN_S = 0.007  # drawing takes 2 to 4 ms at full HD
+VSYNC_MARGIN_S = 0.009  # before it is known how long drawing takes
+SLACK_S = 0.003  # a sleep may wake late, and the copy to the screen takes its time
+EARLIEST = 0.7  # of a period after a frame, a new value may be shown without waiting
 SPIN_S = 0.0015  # a sleep may wake this much late
 INVISIBLE_DRIVERS = ("dummy", "offscreen")
 SAMPLES_PER_CELL = 4
@@ -87,6 +89,7 @@ class WindowLoop:
         self._show = Show(seq=-1, t=math.nan, sent=math.nan, screen="welcome")
         self._picture_t = 0.0
         self._picture_dt = 0.0
+        self._frame_s = 0.0
         self._lit_until = -math.inf  # the photodiode's patch
         self._patch_lit = False  # as drawn
         self._counts: tuple[int, int] | None = None
@@ -98,6 +101,7 @@ class WindowLoop:
         self._unwaited = 0  # flips in a row that did not wait for the screen
         self._period = 1.0 / spec.rate_hz
         self._t_flip = math.nan
+        self._took: deque[float] = deque(maxlen=60)  # from reading to drawn, of the last frames
         self._flips: deque[float] = deque(maxlen=600)
         self._slow_since: float | None = None
         self._slow_told = False
@@ -196,6 +200,9 @@ class WindowLoop:
                     size, flags | pygame.SCALED, display=display, vsync=1
                 )
                 self._vsync = True
+                # A fast screen shows every second or third of its frames: near 60 a second.
+                refresh = self._refresh_hz()
+                self._period = max(1, round(refresh / self.spec.rate_hz)) / refresh
         if self._target is None:
             self._target = self._door.set_mode(size, flags, display=display)
         self._door.mouse.set_visible(not spec.full_screen)
@@ -322,17 +329,33 @@ class WindowLoop:
                 if self._vsync:
                     # flip() waits for the screen: wake shortly before, to show the newest value.
                     deadline = self._t_flip + self._period
-                    self.clock.sleep(deadline - now - VSYNC_MARGIN_S)
+                    self.clock.sleep(deadline - now - self._margin_s)
                     continue
                 deadline += self._period
-                if deadline < now:
-                    deadline = now  # late: the next frame at once, none to catch up
-                else:
-                    self.clock.sleep(deadline - now - SPIN_S)
-                    while self.clock.now() < deadline:
-                        pass
+                # Late: the next frame at once, none to catch up.
+                deadline = now if deadline < now else self._wait(deadline)
         finally:
             self.close()
+
+    def _wait(self, deadline: float) -> float:
+        """Wait for the time of the next frame or for a new value; return when that was.
+
+        Where no screen keeps the time nothing is gained by waiting: what comes in the last part of
+        a period is shown at once.
+        """
+        clock, spin = self.clock, deadline - SPIN_S
+        clock.sleep(deadline - (1.0 - EARLIEST) * self._period - clock.now())
+        if not self._gone and self.port.wait(spin - clock.now()):
+            return clock.now()
+        clock.sleep(spin - clock.now())
+        while clock.now() < deadline:
+            pass
+        return deadline
+
+    @property
+    def _margin_s(self) -> float:
+        """How long before the screen's turn a frame is begun: as long as frames lately took."""
+        return min(max(self._took, default=VSYNC_MARGIN_S) + SLACK_S, 0.9 * self._period)
 
     def turn(self) -> bool:
         """Show one frame; return False when the window should end."""
@@ -349,6 +372,7 @@ class WindowLoop:
         self._advance(dt)
         try:
             verdict = self._draw(now)
+            self._took.append(self.clock.now() - now)
             t_flip = self._flip()
         except pygame.error as error:
             self._fault(f"The screen was lost ({error}).", fatal=True)
@@ -454,6 +478,7 @@ class WindowLoop:
             self._lit_until = self.clock.now() + PATCH_S
         self.growth.step(dt)
         # The picture's own time stands still without an honest answer.
+        self._frame_s = dt
         self._picture_dt = dt * self.ease.eased if feedback else 0.0
         self._picture_t += self._picture_dt
         if self.synth is not None:
@@ -483,6 +508,7 @@ class WindowLoop:
                 rewards=self.growth.value,
                 t=self._picture_t,
                 dt=self._picture_dt,
+                frame_s=self._frame_s,
             ),
             settling=self.ease.settling,
         )

@@ -206,6 +206,10 @@ class Port(Protocol):
         """
         ...
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for something to take; return whether there is."""
+        ...
+
     def put(self, message: Message) -> None:
         """Send without waiting."""
         ...
@@ -285,6 +289,13 @@ class PipePort:
             if not messages:
                 raise
         return tuple(messages)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for something to take; see `Port.wait`."""
+        try:
+            return self._inbox.poll(max(0.0, timeout_s))
+        except OSError:
+            return True  # gone: taking it says so
 
     def put(self, message: Message) -> None:
         """Send without waiting."""

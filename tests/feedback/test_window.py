@@ -42,6 +42,9 @@ class FakePort:
         messages, self.inbox = tuple(self.inbox), []
         return messages
 
+    def wait(self, _timeout_s: float) -> bool:
+        return bool(self.inbox)
+
     def put(self, message: Any) -> None:
         self.out.append(message)
 
@@ -624,3 +627,10 @@ def test_png_is_written_true(tmp_path: Path) -> None:
     _write_png(surface.get_size(), pygame.image.tobytes(surface, "RGB"), tmp_path / "x.png")
     again = pygame.image.load(str(tmp_path / "x.png"))
     assert np.array_equal(pygame.surfarray.array3d(again), pixels)
+
+
+def test_a_value_in_the_last_part_of_a_period_does_not_wait(bench: Bench) -> None:
+    period_s = 1.0 / 60.0
+    deadline = bench.clock.now() + period_s
+    bench.port.inbox.append(Alive())
+    assert bench.loop._wait(deadline) == pytest.approx(deadline - 0.3 * period_s, abs=1e-6)
