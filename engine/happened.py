@@ -375,6 +375,7 @@ _SAID: Mapping[str, Callable[[Mapping[str, Any]], tuple[str, str] | None]] = {
         if d["warnings"]
         else None
     ),
+    "certificate_void": lambda d: ("window", " ".join(str(x) for x in d["sentences"])),
     "window_fault": lambda d: ("window", str(d["text"])),
     "window_restart": lambda d: ("window", f"Opened anew ({d['count']}). {d.get('exit') or ''}"),
     "chunk": lambda d: (

@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from engine import accounts, figures, happened
+from engine.certificate import told as certificate_told
 from engine.columns import plain
 from engine.estimatorpage import EstimatorPage
 from engine.figures import unit_words
@@ -963,6 +964,13 @@ class Page:
         return rows
 
     # ------------------------------------------------------------ delays, quality
+
+    @property
+    def certificate(self) -> str:
+        """Which certificate of the room's delays the session rests on."""
+        opened = [e.data for e in self.recording.events if e.kind == "window"]
+        made = mapping(self.header.get("certificate"))
+        return certificate_told(made, opened[-1] if opened else None)
 
     @property
     def transport(self) -> Any:

@@ -567,6 +567,7 @@ def _conduct(
         counter=room.stream.counter,
         units=p.units,
         language=room.language,
+        certificate=p.certificate,
     )
     try:
         session = Session(

@@ -86,6 +86,8 @@ def sentence(event: Event) -> str:
         return "The amplifier's sample counter broke off; the time stamps tell of gaps instead."
     if event.kind == "disk":
         return f"Only {data.get('free_gb', 0):.1f} GB are left on the disk: make space soon."
+    if event.kind == "certificate_void":
+        return f"The certificate of delays does not hold now. {' '.join(data['sentences'])}"
     if event.kind == "window_restart":
         return "The person's window is opened again."
     if event.kind == "quality_override":

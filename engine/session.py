@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from engine.acquire import Back, Changed, Item, Lost, Marker, MarkerSource
 from engine.assemble import Assembly
 from engine.badchannels import BadChannelWatch
 from engine.blind import Blind, masked_status
+from engine.certificate import differences, window_facts
 from engine.clock import Clock, wall
 from engine.errors import InputError, RunError, StreamError
 from engine.folder import free_gb
@@ -160,6 +161,8 @@ class SessionSettings:
         Name of the sample-counter column.
     units : mapping of str to str
         Of the features.
+    certificate : mapping or None
+        Of the room's delays, as the header keeps it.
     language : str
         Of what the person reads.
     """
@@ -179,6 +182,7 @@ class SessionSettings:
     counter: str | None = None
     units: Mapping[str, str] = field(default_factory=dict)
     language: str = "en"
+    certificate: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -679,6 +683,7 @@ class Session:
                         "buffer_ms": message.buffer_ms,
                     },
                 )
+                self._look_at_certificate(message)
                 if self.settings.sound_required and not message.audio:
                     self._fail("There is no sound device, and the room requires sound.")
             elif isinstance(message, Key) and message.name == "stop":
@@ -698,6 +703,15 @@ class Session:
         before = 0.0 if self._beat is None else self._beat.dose_pa2h or 0.0
         more = heard - before if heard >= before else heard
         self.seen.dose_pa2h = (self.seen.dose_pa2h or 0.0) + more
+
+    def _look_at_certificate(self, ready: Ready) -> None:
+        """Tell when the room's screen or sound is not the one whose delays were measured."""
+        made = self.settings.certificate
+        if made is None or not made["valid"]:
+            return
+        why = differences(made["window"], window_facts(ready))
+        if why:
+            self._event("certificate_void", {"sentences": list(why)})
 
     # ------------------------------------------------------------ people
 

@@ -539,7 +539,7 @@ class WindowLoop:
             before, after = (luminance(_sample(s)).mean() for s in (self._fade_from, canvas))
             # A picture is about to come up from its neutral state.
             self._fade_rises = self.screen == "feedback" or bool(after > before)
-        left = 1.0 - p ** (1.0 / 2.4) if self._fade_rises else (1.0 - p) ** (1.0 / 2.4)
+        left: float = 1.0 - p ** (1.0 / 2.4) if self._fade_rises else (1.0 - p) ** (1.0 / 2.4)
         return round(254 * left)  # 255 would take SDL's slow path
 
     def _tamed(self, canvas: Any, verdict: Verdict, now: float) -> np.ndarray[Any, Any]:

@@ -80,6 +80,7 @@ class Orb:
     def draw(self, surface: Any, moment: Moment) -> None:
         """Draw one frame; see `Picture`."""
         level, live = moment.level, moment.live
-        colours = self.colours(level, live, moment.glow, self._body.step(level, live, moment.frame_s))
+        reached = self._body.step(level, live, moment.frame_s)
+        colours = self.colours(level, live, moment.glow, reached)
         self._map.set_palette(colours.tolist())
         surface.blit(self._map, self._at)

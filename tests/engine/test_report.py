@@ -1164,3 +1164,22 @@ def test_the_baseline_is_not_known_where_it_cannot_be_filtered_again(recording: 
     assert train.mean_ln is not None
     assert train.change_ln is None
     assert train.why
+
+
+def test_the_page_names_the_certificate_it_rests_on(recording: Recording, page: str) -> None:
+    assert "No certificate: how late light and sound were" in page
+    made = {
+        "file": "room.certificate.json", "sha256": "ab", "date": "2026-11-20T10:00:00+00:00",
+        "display_ms": 21.3, "display_sd_ms": 1.2, "sound_ms": None, "sound_sd_ms": None,
+        "simulated": False, "valid": True, "why_not": [], "window": {"driver": "x11"},
+    }  # fmt: skip
+    held = build_report(replace(recording, header={**recording.header, "certificate": made}))
+    assert "room.certificate.json" in held
+    assert "21.3" in held
+    opened = Event(0.0, 0, "window", {"driver": "wayland"})
+    other = replace(
+        recording,
+        header={**recording.header, "certificate": made},
+        events=(*recording.events, opened),
+    )
+    assert "does not hold for this session" in build_report(other)

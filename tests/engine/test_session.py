@@ -1303,3 +1303,14 @@ def test_an_end_before_the_first_sample_is_shown() -> None:
         ended=PhaseKind.FAILED,
     )
     assert (show.screen, show.title, show.seq) == ("end", "Session ended", -1)
+
+
+@pytest.mark.parametrize(("driver", "void"), [("dummy", False), ("x11", True)])
+def test_another_screen_than_the_certified_one_is_told(
+    bench: Make, driver: str, void: bool
+) -> None:
+    window = {"driver": driver, "size": [640, 360], "refresh_hz": 60.0}
+    b = bench(certificate={"valid": True, "window": window})
+    _, told = b.run()
+    assert bool(told.events("certificate_void")) == void
+    assert any("certificate of delays does not hold" in m for m in b.view.said) == void
