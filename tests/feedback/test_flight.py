@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from functools import cache
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
@@ -18,13 +19,25 @@ from feedback.scenes.flight import ROWS, Flight
 from feedback.stage import Moment, Stage, Style
 
 SIZE = (640, 360)
+SMALL = (160, 90)  # where nothing is looked at
 DT = 1 / 60
 Rgb = NDArray[np.uint8]
 
 
+@cache
+def stage_of(size: tuple[int, int], style: Style) -> Stage:
+    return Stage(size, style)
+
+
 def made(size: tuple[int, int] = SIZE, **style: bool) -> tuple[Stage, Flight]:
-    stage = Stage(size, Style(**style))
+    stage = stage_of(size, Style(**style))
     return stage, Flight(stage)
+
+
+@pytest.fixture(scope="module")
+def standing() -> tuple[Stage, Flight]:
+    """Return a flight for moments in which no time passes: it keeps nothing of them."""
+    return made()
 
 
 def frame(stage: Stage, flight: Flight, moment: Moment) -> Rgb:
@@ -50,13 +63,13 @@ def test_nothing_crosses_the_window_in_less_than_four_seconds(size: tuple[int, i
 
 
 def test_the_speed_follows_the_level_and_is_never_nothing() -> None:
-    flown = [flown_in(made()[1], level, 2.0) / 2.0 for level in (0.0, 0.5, 1.0)]
+    flown = [flown_in(made(SMALL)[1], level, 2.0) / 2.0 for level in (0.0, 0.5, 1.0)]
     assert flown[0] == pytest.approx(Flight.SLOWEST, rel=1e-6)
     assert flown[0] < flown[1] < flown[2] == pytest.approx(Flight.FASTEST, rel=1e-6)
 
 
 def test_a_jump_of_the_level_changes_the_speed_slowly() -> None:
-    _, flight = made()
+    _, flight = made(SMALL)
     flown_in(flight, 0.0, 1.0)
     soon = flown_in(flight, 1.0, 0.1, start=1.0) / 0.1
     assert soon < Flight.SLOWEST + 0.1 * (Flight.FASTEST - Flight.SLOWEST)
@@ -72,8 +85,8 @@ def test_it_stands_still_while_time_does() -> None:
     assert np.array_equal(one, two)
 
 
-def test_the_hills_have_no_seam() -> None:
-    stage, flight = made()
+def test_the_hills_have_no_seam(standing: tuple[Stage, Flight]) -> None:
+    stage, flight = standing
     # The nearest strip's ends meet in the middle of the window.
     seam = (2 * SIZE[0] - SIZE[0] / 2) / stage.unit / Flight.SLOWEST
     seen = luminance(frame(stage, flight, Moment(0.0, 1.0, t=seam)))
@@ -83,16 +96,16 @@ def test_the_hills_have_no_seam() -> None:
     assert steps[middle - 4 : middle + 4].max() <= 2
 
 
-def test_the_landscape_repeats_only_after_two_windows() -> None:
-    stage, flight = made()
+def test_the_landscape_repeats_only_after_two_windows(standing: tuple[Stage, Flight]) -> None:
+    stage, flight = standing
     whole = 2 * SIZE[0] / stage.unit / Flight.SLOWEST
     frames = [frame(stage, flight, Moment(0.0, 1.0, t=t))[:, 340:] for t in (0.0, whole / 2, whole)]
     assert np.array_equal(frames[0], frames[2])
     assert not np.array_equal(frames[0], frames[1])
 
 
-def test_every_reward_hangs_a_lantern_and_400_have_room() -> None:
-    stage, flight = made()
+def test_every_reward_hangs_a_lantern_and_400_have_room(standing: tuple[Stage, Flight]) -> None:
+    stage, flight = standing
     sky = [
         frame(stage, flight, Moment(0.5, 1.0, 0.0, float(n)))[:, :160].astype(int)
         for n in (0, 1, 5, 60, 400, 480, 1000)
@@ -107,14 +120,15 @@ def test_every_reward_hangs_a_lantern_and_400_have_room() -> None:
 def test_a_lantern_comes_gently() -> None:
     stage, flight = made(reduced_motion=True)  # it fades in where it stays
     frames = [
-        frame(stage, flight, Moment(0.5, 1.0, 0.0, 3.0 + k / 36)).astype(int) for k in range(37)
+        frame(stage, flight, Moment(0.5, 1.0, 0.0, 3.0 + k / 36)).astype(np.int16)
+        for k in range(37)
     ]
     assert np.array_equal(frames[36], frame(*made(reduced_motion=True), Moment(0.5, 1.0, 0.0, 4.0)))
     assert max(np.abs(b - a).max() for a, b in itertools.pairwise(frames)) < 24
 
 
-def test_the_gauge_is_as_long_as_the_level_and_small() -> None:
-    stage, flight = made()
+def test_the_gauge_is_as_long_as_the_level_and_small(standing: tuple[Stage, Flight]) -> None:
+    stage, flight = standing
     empty = frame(stage, flight, Moment(0.0, 1.0)).astype(int)
     lit = []
     for level in (0.25, 0.5, 0.75, 1.0):
@@ -125,8 +139,8 @@ def test_the_gauge_is_as_long_as_the_level_and_small() -> None:
     assert lit[-1] < 0.03 * SIZE[0] * SIZE[1]
 
 
-def test_neutral_is_grey() -> None:
-    stage, flight = made()
+def test_neutral_is_grey(standing: tuple[Stage, Flight]) -> None:
+    stage, flight = standing
     chroma = []
     for live in (0.0, 1.0):
         seen = frame(stage, flight, Moment(0.5, live)).astype(int)
