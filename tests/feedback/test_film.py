@@ -34,6 +34,7 @@ RATE_HZ = 44100
 DT = 1 / 60
 BLOCK = RATE_HZ // 60
 FRAMES, FILM_HZ = 50, 25
+SIZE = (480, 270)
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -304,19 +305,26 @@ class Course:
     """A video drawn frame by frame before the guard, the decoder always in time."""
 
     def __init__(self, path: str, **style: bool) -> None:
-        self.stage = Stage((640, 360), Style(**style), Media(film=path))
+        self.stage = Stage(SIZE, Style(**style), Media(film=path))
         self.video = Video(self.stage)
         self.ease, self.guard, self.now = LevelEase(), FlashGuard(), 0.0
         self.surface = self.stage.background.copy()
         until(lambda: self.video.film.step(0.0) is not None)
-        for _ in range(120):  # the window fades in
-            self.show(Moment())
+        for _ in range(120):  # the film comes up
+            self.draw(Moment())
+        shown = _sample(self.surface)
+        for _ in range(120):  # and the window
+            self.now += DT
+            self.guard.present(shown, self.now)
         self.guard.interventions = 0
+
+    def draw(self, moment: Moment) -> None:
+        self.surface.blit(self.stage.background, (0, 0))
+        self.video.draw(self.surface, moment)
 
     def show(self, moment: Moment) -> NDArray[np.uint8]:
         until(lambda: self.video.film.ahead > 0)
-        self.surface.blit(self.stage.background, (0, 0))
-        self.video.draw(self.surface, moment)
+        self.draw(moment)
         self.now += DT
         return self.guard.present(_sample(self.surface), self.now)[0]
 
@@ -368,7 +376,7 @@ def test_a_change_shows_in_the_very_next_frame(calm: str) -> None:
     before = course.pixels()
     course.show(Moment(0.4, 1.0))
     changed = np.abs(course.pixels() - before).max(axis=2) > 12
-    assert np.count_nonzero(changed) > 100
+    assert np.count_nonzero(changed) > 60
 
 
 @pytest.mark.usefixtures("screen")
@@ -380,13 +388,13 @@ def test_light_and_size_go_slowly_and_with_the_level(folder: Path) -> None:
             course.video.draw(course.surface, Moment(level, 1.0))
         course.show(Moment(level, 1.0))
         lum = luminance(course.pixels().astype(np.uint8))
-        shining.append((float(lum[320, 150]), np.count_nonzero(lum[:, 150] > 0.05)))
+        shining.append((float(lum[240, 112]), np.count_nonzero(lum[:, 112] > 0.05)))
     assert shining == sorted(shining)
     assert shining[0][1] < shining[1][1] < shining[2][1]
     assert shining[2][0] < 0.62  # white is never glaring
     course.show(Moment(0.0, 1.0))
     after = luminance(course.pixels().astype(np.uint8))
-    assert abs(float(after[320, 150]) - shining[2][0]) < 0.1 * DT + 0.008  # one step of 8 bits
+    assert abs(float(after[240, 112]) - shining[2][0]) < 0.1 * DT + 0.008  # one step of 8 bits
 
 
 @pytest.mark.usefixtures("screen")
@@ -403,8 +411,8 @@ def test_neutral_does_not_depend_on_the_level(calm: str) -> None:
 
 
 @pytest.mark.usefixtures("screen")
-@pytest.mark.parametrize("size", [(480, 800), (1024, 768), (1366, 768), (2560, 1080)])
-def test_every_size_can_be_drawn(calm: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [(300, 500), (512, 384), (683, 384), (853, 360)])
+def test_every_shape_can_be_drawn(calm: str, size: tuple[int, int]) -> None:
     stage = Stage(size, media=Media(film=calm))
     video = Video(stage)
     surface = stage.background.copy()

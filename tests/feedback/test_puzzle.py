@@ -23,7 +23,7 @@ from feedback.scenes.puzzle import PIECES, Puzzle
 from feedback.stage import Media, Moment, Stage
 from feedback.window import _sample
 
-SIZE = (640, 360)
+SIZE = (480, 270)
 BOARD = (378, 252)
 DT = 1 / 60
 Rgb = NDArray[np.uint8]
@@ -32,6 +32,12 @@ Rgb = NDArray[np.uint8]
 def made(folder: Path | None = None) -> tuple[Stage, Puzzle]:
     stage = Stage(SIZE, media=Media(images=str(folder) if folder else ""))
     return stage, Puzzle(stage)
+
+
+@pytest.fixture(scope="module")
+def long_open() -> tuple[Stage, Puzzle]:
+    """Return a puzzle that has shown other rewards before: they must not matter."""
+    return made()
 
 
 def frame(stage: Stage, puzzle: Puzzle, moment: Moment) -> Rgb:
@@ -59,8 +65,10 @@ def plain(*colour: int) -> NDArray[np.float64]:
     return np.array([[colour]], dtype=np.float64)
 
 
-def test_every_reward_uncovers_one_more_piece_until_the_picture_is_whole() -> None:
-    stage, puzzle = made()
+def test_every_reward_uncovers_one_more_piece_until_the_picture_is_whole(
+    long_open: tuple[Stage, Puzzle],
+) -> None:
+    stage, puzzle = long_open
     empty, whole = board(stage, puzzle, 0.0), board(stage, puzzle, float(PIECES))
     differ = np.abs(whole - empty).max(axis=2) > 8
     before = np.zeros(differ.shape, dtype=bool)
@@ -77,16 +85,18 @@ def test_every_reward_uncovers_one_more_piece_until_the_picture_is_whole() -> No
     assert np.abs(image[8 : wide - 8, 8 : tall - 8] - whole).max() <= 1  # no seam is left
 
 
-def test_a_piece_fades_in() -> None:
-    stage, puzzle = made()
+def test_a_piece_fades_in(long_open: tuple[Stage, Puzzle]) -> None:
+    stage, puzzle = long_open
     frames = [board(stage, puzzle, 3.0 + k / 24) for k in range(25)]
     steps = [np.abs(b - a).max() for a, b in itertools.pairwise(frames)]
     assert max(steps) < 32
     assert np.abs(frames[-1] - frames[0]).max() > 30
 
 
-def test_the_finished_picture_stays_until_the_next_reward_and_then_small() -> None:
-    stage, puzzle = made()
+def test_the_finished_picture_stays_until_the_next_reward_and_then_small(
+    long_open: tuple[Stage, Puzzle],
+) -> None:
+    stage, puzzle = long_open
     _, y, _, tall = puzzle.board
     below = np.s_[:, y + tall + round(0.08 * tall) :]
 
@@ -114,16 +124,16 @@ def test_each_picture_differs_from_the_one_before() -> None:
 
 
 @pytest.mark.parametrize("rewards", [5.0, 23.6, 24.7, 400.3])
-def test_a_new_window_shows_the_same(rewards: float) -> None:
-    stage, old = made()
+def test_a_new_window_shows_the_same(long_open: tuple[Stage, Puzzle], rewards: float) -> None:
+    stage, old = long_open
     for n in np.arange(max(0.0, rewards - 30), rewards, 0.7):
         frame(stage, old, Moment(0.5, 1.0, 0.0, float(n)))
     moment = Moment(0.5, 1.0, 0.0, rewards)
     assert np.array_equal(frame(stage, old, moment), frame(*made(), moment))
 
 
-def test_the_line_is_as_long_as_the_level() -> None:
-    stage, puzzle = made()
+def test_the_line_is_as_long_as_the_level(long_open: tuple[Stage, Puzzle]) -> None:
+    stage, puzzle = long_open
     x, y, wide, tall = puzzle.board
     row = y + round(1.04 * tall)
     empty = luminance(frame(stage, puzzle, Moment(0.0, 1.0)))[x : x + wide, row]
@@ -187,7 +197,7 @@ def test_bright_and_red_images_are_calmed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(200, 600), (1500, 150), (3, 2), (3000, 2000)])
 def test_any_shape_fills_the_board(tmp_path: Path, size: tuple[int, int]) -> None:
     colours = np.array([[[40.0, 60, 90], [90, 60, 40]], [[40, 90, 60], [80, 80, 80]]])
-    saved(tmp_path / "a.png", colours, size)
+    saved(tmp_path / "a.bmp", colours, size)
     image = own_images(tmp_path, BOARD)[0]
     assert image.get_size() == BOARD
     assert np.asarray(pygame.surfarray.array3d(image)).min() > 10  # no empty margin
@@ -225,8 +235,9 @@ def test_the_guard_need_not_act_on_bright_images(tmp_path: Path, name: str) -> N
     growth.start(20)
     surface = stage.background.copy()
     puzzle.draw(surface, Moment(rewards=20.0))
+    first = _sample(surface)
     for _ in range(200):
-        guard.present(_sample(surface), now := now + DT)
+        guard.present(first, now := now + DT)
     guard.interventions = 0
     for k in range(540):
         gated = k > 330 and k // 60 % 2 == 0
