@@ -26,10 +26,10 @@ from feedback.screens import Screens
 from feedback.stage import Moment, Stage, Style, text_lines
 from feedback.window import PATCH
 
-SIZES = [(640, 360), (1280, 720), (1920, 1080), (1024, 768), (2560, 1080), (480, 800)]
+SIZES = [(640, 360), (1280, 720), (1920, 1080), (1024, 768), (1280, 540), (480, 800)]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _screen() -> Iterator[None]:
     pygame.display.init()
     pygame.font.init()
@@ -72,7 +72,7 @@ def pixels(surface: Any) -> NDArray[np.uint8]:
 
 
 def test_every_registered_picture_can_be_made() -> None:
-    stage = Stage((640, 360))
+    stage = Stage((320, 180))
     for kind in PICTURES.values():
         assert kind.doc
         assert kind.mapping
@@ -135,11 +135,13 @@ def test_level_shows_without_any_colour() -> None:
 def test_every_screen_fits_every_size(size: tuple[int, int]) -> None:
     screens = Screens(Stage(size), "bar", test_session=True)
     said = show(title="A rather long title " * 4, text="Word after word, line after line. " * 30)
-    background = pixels(screens.stage.background)
+    w, h = size
+    edges = ((0, 0, w, 2), (0, h - 2, w, 2), (0, 0, 2, h), (w - 2, 0, 2, h))
     for screen in (*SCREENS, "lost", "stopped"):
-        frame = pixels(drawn(screens, screen, said, level=1.0, live=1.0, glow=1.0, settling=1.0))
-        for edge in (np.s_[:2, :], np.s_[-2:, :], np.s_[:, :2], np.s_[:, -2:]):
-            assert np.array_equal(frame[edge], background[edge]), screen
+        frame = drawn(screens, screen, said, level=1.0, live=1.0, glow=1.0, settling=1.0)
+        for edge in edges:
+            seen, bare = (s.subsurface(edge) for s in (frame, screens.stage.background))
+            assert np.array_equal(pixels(seen), pixels(bare)), screen
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -260,6 +262,9 @@ def test_nothing_overlaps_and_nothing_is_cut(language: str, size: tuple[int, int
     class Listening(Stage):
         def font(self, px: int) -> Any:
             return Heard(super().font(px), lines)
+
+        def _draw_background(self) -> Any:  # where words stand is not a matter of it
+            return pygame.Surface(self.size)
 
     for style in STYLES:
         screens = Screens(Listening(size, style), "none", language, True, tones=True)
