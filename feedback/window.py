@@ -28,7 +28,16 @@ from engine.frames import Presented, Show
 from feedback.album import Album
 from feedback.door import Door
 from feedback.foreign import ForeignPicture
-from feedback.guard import COLS, ROWS, FlashGuard, SoundGuard, Verdict, cap_gain, luminance
+from feedback.guard import (
+    COLS,
+    LONGEST_FRAME_S,
+    ROWS,
+    FlashGuard,
+    SoundGuard,
+    Verdict,
+    cap_gain,
+    luminance,
+)
 from feedback.motion import Glow, Growth, LevelEase
 from feedback.registry import PICTURES, SOUNDS, resolve, with_plugins
 from feedback.screens import Screens
@@ -478,7 +487,7 @@ class WindowLoop:
             self._lit_until = self.clock.now() + PATCH_S
         self.growth.step(dt)
         # The picture's own time stands still without an honest answer.
-        self._frame_s = dt
+        self._frame_s = min(dt, LONGEST_FRAME_S)  # the guard grants no more after a stall
         self._picture_dt = dt * self.ease.eased if feedback else 0.0
         self._picture_t += self._picture_dt
         if self.synth is not None:

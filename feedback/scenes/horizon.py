@@ -25,7 +25,6 @@ SUN_LOW, SUN_HIGH = 0.500, 0.135  # down the window
 WEATHER_TAU_S = 1.2
 WEATHER_LEAST_PER_S = 0.05  # so that it arrives
 VEIL_S = 1.2  # the shortest way between neutral and weather
-DRAW_S = 1.0 / 60.0
 
 
 class Horizon:
@@ -77,7 +76,7 @@ class Horizon:
         """Let weather and veil go after level and `live`, as slowly as large areas must."""
         if self._answer <= 0.0:
             self._weather = moment.level  # nobody sees it
-        step = moment.dt if moment.dt > 0.0 and moment.live >= 1.0 else DRAW_S
+        step = moment.frame_s
         gap = moment.level - self._weather
         move = abs(gap) * -math.expm1(-step / WEATHER_TAU_S) + WEATHER_LEAST_PER_S * step
         self._weather += math.copysign(min(move, abs(gap)), gap)

@@ -24,7 +24,6 @@ from feedback.stage import ASH, IVORY, SAND, SLATE, Moment, Stage, box_distance,
 
 __all__ = ["Video"]
 
-DRAW_S = 1.0 / 60.0
 CENTRE_UP = 0.075  # of the film, above the window's centre, in units
 LARGEST = (1.26, 0.70)  # in units
 SMALLEST = 0.76  # opening at level 0, as a share of the largest, along each side
@@ -75,7 +74,7 @@ class Video:
     def draw(self, surface: Any, moment: Moment) -> None:
         """Draw one frame; see `Picture`."""
         self._follow(moment)
-        self._project(moment.dt)
+        self._project(moment)
         self._mat.open(self._wide)
         if moment.glow > 0.0:
             self._mat.glow(surface, moment.glow)
@@ -93,14 +92,14 @@ class Video:
         """Let light and size go after the level; without an answer, to between low and high."""
         level, live = min(1.0, max(0.0, moment.level)), moment.live
         light = NEUTRAL + (DIM + (LIT - DIM) * level - NEUTRAL) * live
-        self._light += _toward(light - self._light, LIGHT_PER_S)
+        self._light += _toward(light - self._light, LIGHT_PER_S, moment.frame_s)
         if not self._still_size:
             wide = SMALLEST + (1.0 - SMALLEST) * (0.5 + (level - 0.5) * live)
-            self._wide += _toward(wide - self._wide, OPENING_PER_S)
+            self._wide += _toward(wide - self._wide, OPENING_PER_S, moment.frame_s)
 
-    def _project(self, dt: float) -> None:
-        """Let the film run for `dt`, and blend its newest frame into what is shown."""
-        frame = self.film.step(dt)
+    def _project(self, moment: Moment) -> None:
+        """Let the film run on, and blend its newest frame into what is shown."""
+        frame_s, frame = moment.frame_s, self.film.step(moment.dt)
         if frame is None:
             return
         if frame is not self._frame:
@@ -110,9 +109,9 @@ class Video:
             image.set_alpha(None)
             self._fresh.blit(image, (0, 0))
             self._frame, self._arrived = frame, False
-        self._pace.rest()
-        most = DRAW_S / self._seam_s if self._seam_s > DRAW_S else 1.0
-        self._seam_s = max(0.0, self._seam_s - DRAW_S)
+        self._pace.rest(frame_s)
+        most = frame_s / self._seam_s if self._seam_s > frame_s else 1.0
+        self._seam_s = max(0.0, self._seam_s - frame_s)
         if not self._arrived:
             share = self._pace.share(frame.small, _opaque(self._light), most)
             self._fresh.set_alpha(None if share == 255 else share)
@@ -149,10 +148,10 @@ def _plain(size: tuple[int, int]) -> Any:
     return surface.convert() if pygame.display.get_surface() else surface
 
 
-def _toward(distance: float, per_s: float) -> float:
+def _toward(distance: float, per_s: float, frame_s: float) -> float:
     """Return the next step over `distance`: no faster than `per_s`, and with a soft end."""
-    most = per_s * DRAW_S
-    step = min(most, max(-most, distance * DRAW_S / 0.4))
+    most = per_s * frame_s
+    step = min(most, max(-most, distance * min(1.0, frame_s / 0.4)))
     return distance if abs(distance) < 1e-4 else step
 
 
@@ -181,10 +180,10 @@ class _Pace:
         self._mean_left = 0.0
         self._area_left: Float = np.zeros((rows, cols))
 
-    def rest(self) -> None:
+    def rest(self, frame_s: float) -> None:
         """Let the time of one frame pass."""
-        self._mean_left = min(self._mean_left + PRUDENT * MEAN_PER_S * DRAW_S, MEAN_BURST)
-        self._area_left = np.minimum(self._area_left + PRUDENT * AREA_PER_S * DRAW_S, AREA_BURST)
+        self._mean_left = min(self._mean_left + PRUDENT * MEAN_PER_S * frame_s, MEAN_BURST)
+        self._area_left = np.minimum(self._area_left + PRUDENT * AREA_PER_S * frame_s, AREA_BURST)
 
     def share(self, fresh: NDArray[np.uint8], opaque: float, most: float) -> int:
         """Return the share of a fresh frame over what is shown, in 255ths, and take it as shown."""
