@@ -160,7 +160,7 @@ class Brush:
         self.shape(colour, left + right[::-1])
 
     def done(self) -> Any:
-        """Return the finished image; its colours are multiplied by what they cover."""
+        """Return the finished image, its colours already multiplied by its alpha."""
         return pygame.transform.smoothscale(self.surface, self._size)
 
 

@@ -114,9 +114,9 @@ def course(name: str, levels: list[float | None], every: int, **style: bool) -> 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_guard_never_has_to_act(name: str, reduced: bool) -> None:
     """At the fastest rewards, with a level that jumps at 10 Hz, through gates, and in swings."""
-    levels: list[float | None] = [float(k // 3 % 2) for k in range(180)]
+    levels: list[float | None] = [float(k // 3 % 2) for k in range(120)]
     levels += [1.0 if k // 90 % 2 else None for k in range(270)]
-    levels += [float(k // 30 % 2) for k in range(180)]
+    levels += [float(k // 30 % 2) for k in range(120)]
     guard = course(name, levels, 22, reduced_motion=reduced)
     assert guard.interventions == 0, [(i.t, hex(i.bits)) for i in guard.log]
 
