@@ -72,6 +72,7 @@ class Streams:
 CHECK_COLUMNS = ("offset", "length", "crc32", "stream", "first_row")
 PRESENTED_COLUMNS = (
     "seq", "t", "sent", "t_flip", "level", "reward", "guard", "frame", "screen", "heard", "patch",
+    "live", "share",
 )  # fmt: skip
 SHOWN = (
     "welcome", "instruction", "countdown", "feedback", "transfer", "rest", "test", "neutral", "end",
@@ -213,6 +214,8 @@ def presented_row(shown: Presented) -> Float:
         SHOWN.index(shown.screen if shown.screen in SHOWN else "other"),
         math.nan if shown.heard is None else shown.heard,
         shown.patch,
+        shown.live,
+        shown.share,
     )
     return np.array(row, dtype=np.float64)
 

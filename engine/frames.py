@@ -428,7 +428,7 @@ class Summary:
     Parameters
     ----------
     rewards : int
-        Of the block, as presented.
+        Of the block, as decided.
     clean_s, lasts_s : float
         Seconds with a clean signal, and of the block.
     z : float or None
@@ -476,10 +476,12 @@ class Presented:
     t: float  # stamp of the newest sample
     sent: float
     t_flip: float
-    level: float | None  # as drawn, after smoothing, easing and guard
+    level: float | None  # as drawn, after smoothing; None where nothing shows it
     reward: bool  # a reward begins to show
     guard: int  # bits: 1 flash, 2 slope, 4 red, 8 loudness
     frame: int = -1  # running number since the window opened
     screen: str = ""  # as drawn, of `SCREENS` or a curtain of the window's own
     heard: float | None = None  # level that a continuous sound follows; None is silence
     patch: bool = False  # whether the photodiode's patch is lit
+    live: float = 1.0  # 1 shows the level, 0 is neutral
+    share: float = 1.0  # of this frame on the screen, after fades and guard; 0 repeats the last one

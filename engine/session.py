@@ -633,7 +633,11 @@ class Session:
         silent = self._ready is not None and now - self._beat_t > BEAT_LIMIT_S
         never = self._ready is None and not opening
         bad = self._started and (dead or silent or self._ready is None)
-        self._apply(now, "window", bad, self._window_dead or "The person's window does not answer.")
+        said = self._window_dead or "The person's window does not answer."
+        if self._beat is not None and not self._beat.perceived and not bad:
+            bad = self._started
+            said = "The person sees and hears nothing of the feedback: look at window and sound."
+        self._apply(now, "window", bad, said)
         if not (dead or never or (silent and now - self._beat_t > WINDOW_HUNG_S)):
             return
         if self._window_dead and not self._started:

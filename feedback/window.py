@@ -12,8 +12,10 @@ import math
 import os
 import platform
 import sys
+import threading
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +60,31 @@ EARLIEST = 0.7  # of a period after a frame, a new value may be shown without wa
 SPIN_S = 0.0015  # a sleep may wake this much late
 INVISIBLE_DRIVERS = ("dummy", "offscreen")
 SAMPLES_PER_CELL = 4
+MOST_PIXELS = 1920 * 1200
 FRAME_EVERY_S = 4.0
 SLOW_FPS, SLOW_S = 50.0, 2.0
 PATCH_S = 0.20  # a reward lights the photodiode's patch for so long
 PATCH = 0.045  # side of the patch, of the window's height: a hundredth of the guard's area at most
 
 CURTAINS = ("neutral", "lost", "stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What of the frame on the screen follows the level."""
+
+    level: float | None = None
+    live: float = 0.0
+    share: float = 1.0
+    patch: bool = False
+
+
+def _drawable(size: tuple[int, int]) -> tuple[int, int]:
+    """Return a size that two cores can fill 60 times a second; the graphics card enlarges it."""
+    width, height = size
+    while width * height > MOST_PIXELS:
+        width, height = width // 2, height // 2
+    return width, height
 
 
 class WindowLoop:
@@ -100,7 +121,9 @@ class WindowLoop:
         self._picture_dt = 0.0
         self._frame_s = 0.0
         self._lit_until = -math.inf  # the photodiode's patch
-        self._patch_lit = False  # as drawn
+        self._patch_wanted = False
+        self._drawn = _Drawn()
+        self._hidden = False  # minimised: nobody can see it
         self._counts: tuple[int, int] | None = None
         self._heard: float | None = None
         self._gone = False
@@ -109,6 +132,7 @@ class WindowLoop:
         self._vsync = False
         self._unwaited = 0  # flips in a row that did not wait for the screen
         self._period = 1.0 / spec.rate_hz
+        self._refresh_s = self._period  # of the screen
         self._t_flip = math.nan
         self._took: deque[float] = deque(maxlen=60)  # from reading to drawn, of the last frames
         self._flips: deque[float] = deque(maxlen=600)
@@ -195,7 +219,7 @@ class WindowLoop:
             )
             display = 0
         if spec.full_screen:
-            size = spec.size or screens[display]
+            size = spec.size or _drawable(screens[display])
             flags = pygame.FULLSCREEN
         else:
             size = spec.size or (1280, 720)
@@ -209,14 +233,18 @@ class WindowLoop:
                     size, flags | pygame.SCALED, display=display, vsync=1
                 )
                 self._vsync = True
-                # A fast screen shows every second or third of its frames: near 60 a second.
-                refresh = self._refresh_hz()
-                self._period = max(1, round(refresh / self.spec.rate_hz)) / refresh
+                self._keep_pace_with(self._refresh_hz())
         if self._target is None:
+            size = spec.size or screens[display] if spec.full_screen else size
             self._target = self._door.set_mode(size, flags, display=display)
         self._door.mouse.set_visible(not spec.full_screen)
         self._door.display.set_allow_screensaver(False)
         self._build(self._target.get_size())
+
+    def _keep_pace_with(self, refresh_hz: float) -> None:
+        """Show every frame of the screen, or every second or third of a fast one: 60 or more."""
+        self._refresh_s = 1.0 / refresh_hz
+        self._period = self._refresh_s * max(1, int(refresh_hz / self.spec.rate_hz + 0.01))
 
     def _build(self, size: tuple[int, int]) -> None:
         spec = self.spec
@@ -239,6 +267,7 @@ class WindowLoop:
         self._canvas = pygame.Surface(size).convert(self._target)
         shown = getattr(self, "_shown", None)
         self._shown = pygame.Surface(size).convert(self._target)  # what the person sees now
+        self._fade_from = None  # of the size before
         if shown is not None:  # in the size it was: a blend must begin with it, not with black
             pygame.transform.smoothscale(shown, size, self._shown)
 
@@ -400,8 +429,11 @@ class WindowLoop:
                     self.port.put(Key("space", now))
                 elif event.key in (pygame.K_RETURN, pygame.K_KP_ENTER):
                     self.port.put(Key("return", now))
-            elif event.type == pygame.WINDOWMINIMIZED:
+            elif event.type in (pygame.WINDOWMINIMIZED, pygame.WINDOWHIDDEN):
+                self._hidden = True
                 self._fault("The person's window was minimised; nobody can see it.")
+            elif event.type in (pygame.WINDOWRESTORED, pygame.WINDOWSHOWN):
+                self._hidden = False
             elif event.type == pygame.WINDOWDISPLAYCHANGED and not self.spec.headless:
                 self._fault("The person's window is now on another screen.")
 
@@ -433,7 +465,9 @@ class WindowLoop:
             self._counts = (show.rewards, show.cues)  # a restarted window repeats nothing
             self.growth.start(show.rewards)
         rewards, cues = self._counts
-        if show.rewards > rewards and show.screen == "feedback" and not self.curtain:
+        if show.screen != "feedback" or self.curtain:
+            self.growth.start(show.rewards)  # what came where nothing glows has grown all the same
+        elif show.rewards > rewards:
             self.glow.add(show.rewards - rewards)
         if show.cues > cues and show.cue and self.synth is not None and not self.curtain:
             self.synth.cue(show.cue)
@@ -521,11 +555,14 @@ class WindowLoop:
             ),
             settling=self.ease.settling,
         )
+        share = 1.0
         if self._fade_from is not None:
             p = (now - self._fade_start) / self._fade_s
             if p < 1.0:
-                self._fade_from.set_alpha(self._fade_alpha(canvas, max(p, 0.0)))
+                alpha = self._fade_alpha(canvas, max(p, 0.0))
+                self._fade_from.set_alpha(alpha)
                 canvas.blit(self._fade_from, (0, 0))
+                share = 1.0 - alpha / 255
             else:
                 self._fade_from = None
         if self.spec.photodiode:
@@ -533,11 +570,26 @@ class WindowLoop:
         wanted = _sample(canvas)
         verdict = self.guard.judge(wanted, now)
         if verdict.bits:
-            wanted = self._tamed(canvas, verdict, now)
+            wanted, tamed = self._tamed(canvas, verdict, now)
+            share *= tamed
         else:
             self._canvas, self._shown = self._shown, canvas
         self.guard.commit(wanted, now)
+        self._note_drawn(share)
         return verdict
+
+    def _note_drawn(self, share: float) -> None:
+        """Keep what of the frame wanted is on the screen; a frame repeated tells what it told."""
+        if share <= 0.0:
+            self._drawn = replace(self._drawn, share=0.0)
+            return
+        feedback = self.screen == "feedback" and self.ease.live > 0.0 and self._followed
+        self._drawn = _Drawn(
+            level=self.ease.level if feedback else None,
+            live=self.ease.eased if feedback else 0.0,
+            share=share,
+            patch=self._patch_wanted,
+        )
 
     def _fade_alpha(self, canvas: Any, p: float) -> int:
         """Return how much of the screen before is still seen, in 255ths.
@@ -551,13 +603,17 @@ class WindowLoop:
         left: float = 1.0 - p ** (1.0 / 2.4) if self._fade_rises else (1.0 - p) ** (1.0 / 2.4)
         return round(254 * left)  # 255 would take SDL's slow path
 
-    def _tamed(self, canvas: Any, verdict: Verdict, now: float) -> np.ndarray[Any, Any]:
+    def _tamed(
+        self, canvas: Any, verdict: Verdict, now: float
+    ) -> tuple[np.ndarray[Any, Any], float]:
         """Show the blend that the verdict allows, if the guard agrees on looking at it.
 
         Returns
         -------
         sample : ndarray
             Of what is shown: the frame before, when the blend came out otherwise than foretold.
+        share : float
+            Of the frame wanted in it, 0..1.
         """
         if verdict.grey:
             _pull_to_grey(canvas, verdict.grey)
@@ -567,9 +623,9 @@ class WindowLoop:
             self._shown.set_alpha(None)
         sample = _sample(canvas)
         if verdict.share == 0 or self.guard.refuses(sample, now):
-            return _sample(self._shown)
+            return _sample(self._shown), 0.0
         self._canvas, self._shown = self._shown, canvas
-        return sample
+        return sample, verdict.share / 255
 
     @property
     def _lit(self) -> bool:
@@ -585,11 +641,16 @@ class WindowLoop:
         width, height = self._stage.size
         x = width - side if self.spec.photodiode.endswith("right") else 0
         y = height - side if self.spec.photodiode.startswith("bottom") else 0
-        self._patch_lit = self._lit
-        canvas.fill((255, 255, 255) if self._patch_lit else (0, 0, 0), (x, y, side, side))
+        self._patch_wanted = self._lit
+        canvas.fill((255, 255, 255) if self._patch_wanted else (0, 0, 0), (x, y, side, side))
 
     def _flip(self) -> float:
         self._target.blit(self._shown, (0, 0))
+        if self._vsync and self._period > self._refresh_s:
+            # Not for the turn of a fast screen before the one that was meant.
+            soon = self._t_flip + self._period - 0.5 * self._refresh_s
+            if math.isfinite(soon):
+                self.clock.sleep(soon - self.clock.now())
         before = self.clock.now()
         self._door.flip()
         after = self.clock.now()
@@ -609,9 +670,7 @@ class WindowLoop:
         if self.synth is not None:
             self._bits |= self.synth.bits
             self.synth.bits = 0
-        show = self._show
-        feedback = self.screen == "feedback"
-        live = feedback and self.ease.live > 0.0 and not self._unseen
+        show, drawn = self._show, self._drawn
         self.frame += 1
         self.port.put(
             Presented(
@@ -619,17 +678,20 @@ class WindowLoop:
                 t=show.t,
                 sent=show.sent,
                 t_flip=t_flip,
-                level=self.ease.level * self.ease.eased if live else None,
-                reward=self._reward_shown,
+                level=drawn.level,
+                reward=self._reward_shown and drawn.share > 0.0,
                 guard=self._bits,
                 frame=self.frame,
                 screen=self.screen,
                 heard=self._heard_level,
-                patch=self._patch_lit,
+                patch=drawn.patch,
+                live=drawn.live,
+                share=drawn.share,
             )
         )
         self._bits = 0
-        self._reward_shown = False
+        if drawn.share > 0.0:
+            self._reward_shown = False
         if t_flip >= self._next_beat:
             self._next_beat = t_flip + BEAT_S
             self._beat(t_flip)
@@ -647,10 +709,23 @@ class WindowLoop:
         return synth.level
 
     @property
-    def _unseen(self) -> bool:
-        """Whether nothing that the person sees or hears follows the level any more."""
+    def _followed(self) -> bool:
+        """Whether anything that the person sees or hears follows the level."""
+        synth = self.synth
+        heard = synth is not None and self.spec.continuous is not None and not synth.trouble
+        # Silent because the operator wants it so: what would be heard counts as given.
+        wanted = self.spec.picture == "none" and not self.spec.sound_enabled
+        return self._seen or heard or (wanted and not self._hidden)
+
+    @property
+    def _perceived(self) -> bool:
+        """Whether the person sees or hears anything of the feedback, rewards included."""
+        return self._followed or (self.synth is not None and self.spec.on_reward is not None)
+
+    @property
+    def _seen(self) -> bool:
         failed = self._foreign is not None and self._foreign.failed
-        return failed and (self.synth is None or self.spec.continuous is None)
+        return self.spec.picture != "none" and not failed and not self._hidden
 
     def _beat(self, now: float) -> None:
         while self._flips and self._flips[0] <= now - 1.0:
@@ -667,8 +742,10 @@ class WindowLoop:
         if self._speaker is not None and self._speaker.error:
             self._fault(self._speaker.error, fatal=self.spec.sound_required)
             self._closing = self.spec.sound_required
-            self._speaker.close()
+            # A lost device may take a second to close, and the picture goes on meanwhile.
+            threading.Thread(target=self._speaker.close, name="sound-end", daemon=True).start()
             self._speaker = self.synth = None
+            self.screens.tones = False
         # A film whose drive is lost, a sound that ended: the rest goes on, and is told once.
         for stopped in (
             getattr(self.screens.picture, "error", ""),
@@ -689,6 +766,7 @@ class WindowLoop:
                 starved=self._speaker.starved if self._speaker is not None else 0,
                 sound_delay_ms=self._speaker.delay_ms if self._speaker is not None else None,
                 dose_pa2h=self.synth.dose_pa2h if self.synth is not None else None,
+                perceived=self._perceived,
                 curtain=self.curtain,
             )
         )

@@ -157,6 +157,7 @@ class Beat:
     guarded: int = 0
     starved: int = 0  # times the sound ran dry
     sound_delay_ms: float | None = None  # from a change to the device, measured; None: no sound
+    perceived: bool = True  # False: nothing the person sees or hears follows the level
     dose_pa2h: float | None = None  # of sound at the ear so far; None: loudness not calibrated
     curtain: str = ""  # "", "lost" or "stopped"
 
@@ -429,6 +430,8 @@ def _child(spec: WindowSpec, inbox: Connection, outbox: Connection) -> None:
     # Ctrl-C goes to the whole terminal; the engine decides what the window does about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    # The operator clicks elsewhere: the person's full screen stays.
+    os.environ.setdefault("SDL_VIDEO_MINIMIZE_ON_FOCUS_LOSS", "0")
     if spec.headless:
         os.environ["SDL_VIDEODRIVER"] = "dummy"
         os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
