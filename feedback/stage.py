@@ -194,15 +194,31 @@ def text_lines(text: str, width_of: Any, limit: float) -> list[str]:
                 continue
             if line:
                 lines.append(line)
-            while len(word) > 1 and width_of(word) > limit:
-                cut = len(word) - 1
-                while cut > 1 and width_of(word[:cut]) > limit:
-                    cut -= 1
+            while (cut := _fitting(word, width_of, limit)) < len(word):
                 lines.append(word[:cut])
                 word = word[cut:]
             line = word
         lines.append(line)
     return lines
+
+
+def _fitting(word: str, width_of: Any, limit: float) -> int:
+    """Return how many letters of `word` fit into a line, at least 1.
+
+    Only what is about as long as a line is measured, however long the word is.
+    """
+    fits, over = min(1, len(word)), len(word) + 1
+    tried = 2
+    while tried < over and width_of(word[:tried]) <= limit:
+        fits, tried = tried, 2 * tried
+    over = min(over, tried)
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        if width_of(word[:middle]) <= limit:
+            fits = middle
+        else:
+            over = middle
+    return fits
 
 
 def _words(text: str) -> list[str]:
@@ -316,7 +332,9 @@ class Stage:
             px = max(8, int(px * 0.92))
         room = max(1, int((height - font.get_height()) // leading) + 1)
         if len(lines) > room:  # even the smallest letters are too many
-            lines = [*lines[: room - 1], lines[room - 1] + " …"]
+            last = lines[room - 1]
+            kept = _fitting(last, lambda part: _text_width(font, part + " …"), width)
+            lines = [*lines[: room - 1], last[:kept].rstrip() + " …"]
         elif len(lines) > 1:
             # A line of its own for every sentence, where that takes no more lines.
             apart = re.sub(r"(?<=[.!?]) (?=[A-ZÄÖÜ])", "\n", text)

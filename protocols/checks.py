@@ -28,6 +28,7 @@ from protocols.steps import flat_session
 
 __all__ = ["Check", "Kind", "meant"]
 
+MAX_LETTERS = 400  # of a text on the person's screen: more cannot be read at a glance
 READ_AGAIN = 0.5  # of the clean time asked for, to be known after fitting
 AGAINST_REST = frozenset(BURSTS) | frozenset(REFERRED) | frozenset(COUPLED)
 
@@ -58,6 +59,7 @@ class Check:
         yield from self._feedback()
         yield from self._never_known()
         yield from self._session()
+        yield from self._texts()
         yield from self._reach()
 
     def _reserved(self) -> Iterator[Problem]:
@@ -554,6 +556,20 @@ class Check:
                     "`{trials: 40}`, or `{trials: 40, feedback: no}`",
                 )  # fmt: skip
 
+    def _texts(self) -> Iterator[Problem]:
+        """Yield what is too long to be read from a screen."""
+        at, trial = self.source.problem, self.protocol.trial
+        if len(self.protocol.title) > MAX_LETTERS:
+            yield at(("title",), *_too_long("title", self.protocol.title))
+        for i, task in enumerate(trial.tasks if trial is not None else ()):
+            if len(task.say) > MAX_LETTERS:
+                yield at(("trial", "tasks", i, "say"), *_too_long("say", task.say))
+        written = flat_session(self.source.root.get("session"))
+        for i, step in enumerate(self.protocol.session):
+            for key, text in (("say", step.say), ("ask", step.ask)):
+                if text is not None and len(text) > MAX_LETTERS:
+                    yield self._at_step(written, i, *_too_long(key, text), key)
+
     def _at_step(self, written: Any, i: int, what: str, allowed: str, key: str = "") -> Problem:
         """Return a problem at a step of the expanded session, or at one of its keys."""
         node = written[i] if isinstance(written, list) and i < len(written) else None
@@ -563,6 +579,13 @@ class Check:
         if place is None:
             return self.source.problem(("session",), what, allowed)
         return Problem(place.file or self.source.file, place.line, place.column, what, allowed)
+
+
+def _too_long(key: str, text: str) -> tuple[str, str]:
+    return (
+        f"`{key}` has {len(text)} characters; nobody can read that from the screen",
+        f"at most {MAX_LETTERS} characters",
+    )
 
 
 def _nth(items: list[Any], wanted: Any, n: int) -> int:

@@ -168,6 +168,39 @@ def test_lines_are_broken_between_words_and_words_only_when_they_must() -> None:
     assert text_lines("", len, 5) == [""]
 
 
+def test_a_word_of_any_length_is_cut_at_once() -> None:
+    measured: list[int] = []
+
+    def width_of(text: str) -> int:
+        measured.append(len(text))
+        return 10 * len(text)
+
+    word = "x" * 5000
+    lines = text_lines(word, width_of, 605)
+    assert [len(line) for line in lines] == [60] * 83 + [20]
+    assert len(measured) < 15 * len(lines)
+    assert sorted(measured)[-2] <= 128  # all but once, what is about as long as a line
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "Wi" * 2500, "go " * 1700])
+def test_far_too_long_a_text_is_set_in_its_place(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    letters = 0
+    width_of = stage_module._text_width
+
+    def counted(font: Any, part: str) -> int:
+        nonlocal letters
+        letters += len(part)
+        return width_of(font, part)
+
+    monkeypatch.setattr(stage_module, "_text_width", counted)
+    block = Stage((640, 360)).text(text, 0.05, (255, 255, 255), 400, 120)
+    assert block.get_width() <= 400
+    assert block.get_height() <= 120
+    assert letters < 1_000_000  # a tenth of a second
+
+
 def test_text_is_balanced() -> None:
     stage = Stage((1280, 720))
     font = stage.font(30)

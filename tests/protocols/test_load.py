@@ -183,6 +183,34 @@ def test_an_error_inside_a_repeated_block_is_told_once(tmp_path: Path) -> None:
     assert (problem.line, problem.column) == _place(SMR, "180 s, say")
 
 
+SAID = '"Sit still and awake, muscles loose. Let the orb grow."'
+SCP = (ROOT / "protocols" / "library" / "scp.yaml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("whole", "old", "new", "points_at"),
+    [
+        (SMR, "title: Raise the sensorimotor rhythm (SMR) at Cz", "title: {}", "xxx"),
+        (SMR, SAID, "{}", "say: xxx"),
+        (SMR, '"What did you do?"', "{}", "ask: xxx"),
+        (SCP, '"Let go."', "{}", "xxx"),
+    ],
+)
+def test_what_nobody_can_read_from_a_screen_is_refused(
+    whole: str, old: str, new: str, points_at: str, tmp_path: Path
+) -> None:
+    assert old in whole
+    assert _load(whole.replace(old, new.format("x" * 400), 1), tmp_path)
+    text = whole.replace(old, new.format("x" * 401), 1)
+    with pytest.raises(YamlError) as caught:
+        _load(text, tmp_path)
+    (problem,) = caught.value.problems
+    assert "has 401 characters" in str(problem)
+    assert "at most 400" in str(problem)
+    written = text.splitlines()[problem.line - 1][problem.column - 1 :]
+    assert written.startswith(points_at), str(problem)
+
+
 def test_ratio_of_what_is_no_power(tmp_path: Path) -> None:
     for new, word in (
         ("of: [theta, tbr]", "`tbr` is made of itself"),
