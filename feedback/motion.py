@@ -62,14 +62,22 @@ class LevelEase:
 
 
 class Glow:
-    """A reward's light: in over 0.35 s, out over 0.9 s; rewards close together queue."""
+    """A reward's light: at its full height 0.35 s after the reward, and out over 0.9 s.
+
+    Every reward is seen. What comes while the last one is still bright lets the light sink first,
+    and rise again; what comes while it still rises waits its turn, so that no two begin less than
+    0.35 s apart and the light never sinks three times in a second.
+    """
 
     IN_S = 0.35
     OUT_S = 0.90
+    SINK_S = 0.12  # of `IN_S`
+    SUNK = 0.70  # no reward rises from a brighter light
 
     def __init__(self, strength: float = 1.0) -> None:
         self._strength = strength
         self._age_s = math.inf
+        self._from = 0.0  # light when the newest reward began
         self._waiting = 0
 
     def add(self, rewards: int) -> None:
@@ -84,26 +92,30 @@ class Glow:
         """Advance by `dt` seconds; return whether a reward begins to show."""
         self._age_s += dt
         if self._waiting and self._age_s >= self.IN_S:
-            # A new glow starts from the light that is left of the last one.
-            self._age_s = self.IN_S * self._rise(self.value / max(self._strength, 1e-9))
+            self._from, self._age_s = self._shape, 0.0
             self._waiting -= 1
             return True
         return False
 
-    @staticmethod
-    def _rise(value: float) -> float:
-        return math.acos(1.0 - 2.0 * min(1.0, max(0.0, value))) / math.pi
-
     @property
     def value(self) -> float:
         """Light now, 0..1."""
-        if self._age_s < self.IN_S:
-            shape = 0.5 - 0.5 * math.cos(math.pi * self._age_s / self.IN_S)
-        elif self._age_s < self.IN_S + self.OUT_S:
-            shape = 0.5 + 0.5 * math.cos(math.pi * (self._age_s - self.IN_S) / self.OUT_S)
-        else:
-            shape = 0.0
-        return self._strength * shape
+        return self._strength * self._shape
+
+    @property
+    def _shape(self) -> float:
+        if self._age_s >= self.IN_S:
+            return _eased(1.0, 0.0, (self._age_s - self.IN_S) / self.OUT_S)
+        low = min(self._from, self.SUNK)
+        sinks_s = self.SINK_S if low < self._from else 0.0
+        if self._age_s < sinks_s:
+            return _eased(self._from, low, self._age_s / sinks_s)
+        return _eased(low, 1.0, (self._age_s - sinks_s) / (self.IN_S - sinks_s))
+
+
+def _eased(start: float, end: float, done: float) -> float:
+    """Return the way from `start` to `end` with soft ends; `done` is 0..1."""
+    return start + (end - start) * (0.5 - 0.5 * math.cos(math.pi * min(1.0, done)))
 
 
 class Growth:
