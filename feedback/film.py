@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.errors import InputError
 
 if TYPE_CHECKING:  # a film is checked on machines without a screen
@@ -29,6 +32,7 @@ __all__ = [
     "WAKE_S",
     "FilmClock",
     "FilmFacts",
+    "Turn",
     "check_film",
     "clock_of",
     "decoded",
@@ -37,6 +41,7 @@ __all__ = [
     "open_film",
     "picture_track",
     "pyav",
+    "turn_of",
     "usual_rate_hz",
 ]
 
@@ -58,7 +63,7 @@ class FilmFacts:
     Parameters
     ----------
     width, height : int
-        Size in square pixels, as it should be shown.
+        Size in square pixels, upright, as it should be shown.
     rate_hz : float
         Frames per second, on average.
     lasts_s : float
@@ -155,9 +160,9 @@ def check_film(path: str) -> FilmFacts:
             track = picture_track(container)
             if track is None:
                 raise InputError(f"{file} holds no moving pictures.", "Name a film, not a sound.")
-            seen = 0
-            for _ in decoded(container, track):
-                seen += 1
+            seen, turn = 0, Turn()
+            for frame in decoded(container, track):
+                seen, turn = seen + 1, turn_of(frame)
                 if seen == 2:
                     break
             if seen == 1:
@@ -167,12 +172,12 @@ def check_film(path: str) -> FilmFacts:
                 )
             if seen == 0:
                 raise InputError(f"Nothing in the film {file} can be decoded.", PLAY)
-            return _facts(container, track)
+            return _facts(container, track, turn)
     except av.FFmpegError as error:
         raise InputError(f"{file} is no film that can be played.", PLAY) from error
 
 
-def _facts(container: Any, track: Any) -> FilmFacts:
+def _facts(container: Any, track: Any, turn: Turn) -> FilmFacts:
     av = pyav()
     codec = track.codec_context
     pixel = float(codec.sample_aspect_ratio or 1)
@@ -183,14 +188,58 @@ def _facts(container: Any, track: Any) -> FilmFacts:
         lasts_s = float(track.duration * track.time_base)
     else:
         lasts_s = math.nan
+    size = max(1, round(codec.width * pixel)), max(1, codec.height)
+    width, height = size[::-1] if turn.swaps else size
     return FilmFacts(
-        width=max(1, round(codec.width * pixel)),
-        height=max(1, codec.height),
+        width=width,
+        height=height,
         rate_hz=usual_rate_hz(track),
         lasts_s=lasts_s if lasts_s > 0 else math.nan,
         has_sound=len(container.streams.audio) > 0,
         codec=str(codec.name),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What makes a frame upright: a phone films as it is held, and notes how that was.
+
+    Parameters
+    ----------
+    swaps : bool
+        Rows become columns, before anything is mirrored.
+    flips_rows, flips_cols : bool
+        Top and bottom, left and right change places.
+    """
+
+    swaps: bool = False
+    flips_rows: bool = False
+    flips_cols: bool = False
+
+    def upright(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return ``(rows, cols, ...)`` upright, as a copy in one piece."""
+        turned = pixels.swapaxes(0, 1) if self.swaps else pixels
+        turned = turned[::-1] if self.flips_rows else turned
+        return np.ascontiguousarray(turned[:, ::-1] if self.flips_cols else turned)
+
+
+QUARTERS = (Turn(), Turn(True, True, False), Turn(False, True, True), Turn(True, False, True))
+"""By 0, 90, 180 and 270 degrees, counter-clockwise."""
+
+
+def turn_of(frame: Any) -> Turn:
+    """Return what makes a decoded frame upright, in steps of 90 degrees."""
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # beside it lies what PyAV has no name for; the angle can be had alone
+        return QUARTERS[round(frame.rotation / 90) % 4]
+    if matrix is None or matrix.buffer_size < 36:
+        return Turn()
+    # To the right and down: x' = a x + c y, y' = b x + d y.
+    a, b, _, c, d, *_ = np.frombuffer(matrix, dtype=np.int32, count=9).tolist()
+    if abs(b) > abs(a):
+        return Turn(True, flips_rows=b < 0, flips_cols=c < 0)
+    return Turn(False, flips_rows=d < 0, flips_cols=a < 0)
 
 
 def decoded(container: Any, track: Any) -> Iterator[Any]:

@@ -21,6 +21,7 @@ from feedback.film import (
     LONGEST_STEP_S,
     WAKE_S,
     FilmClock,
+    Turn,
     check_film,
     clock_of,
     decoded,
@@ -28,6 +29,7 @@ from feedback.film import (
     open_film,
     picture_track,
     pyav,
+    turn_of,
     usual_rate_hz,
 )
 
@@ -169,7 +171,8 @@ class _Reel:
                 self.frames.append(made)
 
     def _scaled(self, frame: Any) -> tuple[Any, NDArray[np.uint8]]:
-        width, height = self.size
+        turn = turn_of(frame)
+        width, height = self.size[::-1] if turn.swaps else self.size
         shrinks = frame.width >= width and frame.height >= height
         # Without a word about its colours, a film in HD uses those of HD.
         hd = int(frame.colorspace) == 2 and frame.height >= 720
@@ -180,9 +183,20 @@ class _Reel:
             src_colorspace="ITU709" if hd else None,
             interpolation="AREA" if shrinks else "BICUBIC",
         )
+        if turn != Turn():
+            image = _upright(image, turn)
         cols, rows = self.grid
         small = image.reformat(cols, rows, format="rgb24", interpolation="AREA")
         return image, np.asarray(small.to_ndarray(), dtype=np.uint8)
+
+
+def _upright(image: Any, turn: Turn) -> Any:
+    """Return a frame in ``bgra`` turned; after scaling, for then there is least to turn."""
+    whole = np.ascontiguousarray(image.to_ndarray()).view(np.uint32)[..., 0]  # a pixel at once
+    pixels = turn.upright(whole)[..., None].view(np.uint8)
+    turned = pyav().VideoFrame.from_ndarray(pixels, format="bgra")
+    turned.colorspace, turned.color_range = image.colorspace, image.color_range
+    return turned
 
 
 class Film:

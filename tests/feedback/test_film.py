@@ -51,12 +51,15 @@ def write_film(
     sound: NDArray[np.float32] | None = None,
     picture_codec: str = "mpeg4",
     sound_codec: str = "pcm_s16le",
+    held: tuple[int, bool] = (0, False),
 ) -> str:
     with av.open(str(path), "w") as container:
         track = container.add_stream(picture_codec, rate=FILM_HZ)
         track.height, track.width = pictures[0].shape[:2]
         track.pix_fmt = "yuv420p"
         track.bit_rate = 2_000_000
+        if held != (0, False):  # degrees, counter-clockwise; mirrored
+            track.set_display_rotation(held[0], hflip=held[1])
         voice = None
         if sound is not None:
             voice = container.add_stream(sound_codec, rate=RATE_HZ)
@@ -204,6 +207,42 @@ def test_without_the_library(steps: str, monkeypatch: pytest.MonkeyPatch) -> Non
         check_film(steps)
     assert "PyAV" in caught.value.what
     assert "neuroloop[film]" in caught.value.fix
+
+
+# ---------------------------------------------------------------- films of phones
+
+CORNERS = np.zeros((48, 64, 3), dtype=np.uint8)  # three corners that differ, and one dark
+CORNERS[:24, :32], CORNERS[:24, 32:], CORNERS[24:, :32] = (220, 30, 30), (30, 200, 30), 240
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, -90, 180])
+def test_a_film_held_otherwise_is_shown_upright(
+    degrees: int, mirrored: bool, tmp_path: Path
+) -> None:
+    path = write_film(tmp_path / "phone.mp4", [CORNERS] * 4, held=(degrees, mirrored))
+    upright = np.rot90(CORNERS, degrees // 90)
+    upright = upright[:, ::-1] if mirrored else upright
+    facts = check_film(path)
+    assert (facts.height, facts.width) == upright.shape[:2]
+    size = 2 * facts.width, 2 * facts.height
+    film = Film(path, size, (facts.width // 16, facts.height // 16))
+    until(lambda: film.step(0.0) is not None)
+    shown = film.step(0.0)
+    film.close()
+    assert shown is not None
+    assert (shown.image.width, shown.image.height) == size
+    assert (
+        np.abs(shown.small.astype(int)[[0, -1]][:, [0, -1]] - upright[[0, -1]][:, [0, -1]]).max()
+        < 25
+    )
+    whole = np.frombuffer(shown.pixels, np.uint8).reshape(size[1], size[0], 4)[..., 2::-1]
+    wanted = upright.repeat(2, axis=0).repeat(2, axis=1)
+    assert np.median(np.abs(whole.astype(int) - wanted)) < 12
+    assert np.abs(whole[4::8, 4::8].astype(int) - wanted[4::8, 4::8]).mean() < 12
+    grey = shown.grey()
+    assert grey.shape == whole.shape[:2]
+    assert np.abs(grey - whole @ np.array([0.299, 0.587, 0.114])).mean() < 4
 
 
 def test_a_film_without_sound_cannot_be_heard(calm: str) -> None:
