@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.errors import InputError
-from feedback.film import check_film, clock_of, film_sound
+from feedback.film import check_film, clock_of, film_sound, turn_of
 from feedback.guard import FLASH, FlashGuard, luminance
 from feedback.motion import LevelEase
 from feedback.reel import Film
@@ -232,10 +232,8 @@ def test_a_film_held_otherwise_is_shown_upright(
     film.close()
     assert shown is not None
     assert (shown.image.width, shown.image.height) == size
-    assert (
-        np.abs(shown.small.astype(int)[[0, -1]][:, [0, -1]] - upright[[0, -1]][:, [0, -1]]).max()
-        < 25
-    )
+    ends = np.ix_([0, -1], [0, -1])
+    assert np.abs(shown.small[ends].astype(int) - upright[ends]).max() < 25
     whole = np.frombuffer(shown.pixels, np.uint8).reshape(size[1], size[0], 4)[..., 2::-1]
     wanted = upright.repeat(2, axis=0).repeat(2, axis=1)
     assert np.median(np.abs(whole.astype(int) - wanted)) < 12
@@ -243,6 +241,20 @@ def test_a_film_held_otherwise_is_shown_upright(
     grey = shown.grey()
     assert grey.shape == whole.shape[:2]
     assert np.abs(grey - whole @ np.array([0.299, 0.587, 0.114])).mean() < 4
+
+
+@pytest.mark.parametrize("degrees", [0, 90, -90, 180, -180])
+def test_the_angle_is_enough_where_the_rest_cannot_be_read(degrees: int) -> None:
+    class Odd:
+        rotation = degrees
+
+        @property
+        def side_data(self) -> Any:
+            raise ValueError("34 is not a valid Type")
+
+    found = turn_of(Odd()).upright(CORNERS)
+    assert found.flags.c_contiguous
+    assert np.array_equal(found, np.rot90(CORNERS, degrees // 90))
 
 
 def test_a_film_without_sound_cannot_be_heard(calm: str) -> None:
