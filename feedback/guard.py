@@ -43,7 +43,7 @@ slope, and a sixth transition within the second is refused to it as to everythin
 Loudness
 --------
 `SoundGuard` sees every block of samples last: cap of gain and of sustained level, ramps, limiter,
-silence for NaN, and a hard stop that fades within 100 ms.
+silence for NaN, and a hard stop that fades within 100 ms: in less where sound waits in the device.
 
 No protocol, room or plugin can switch either off. The tables are read-only, the classes sealed, and
 instances have no room for another method: what replaces a function by accident or by careless
@@ -746,7 +746,7 @@ KNEE = 0.8 * LIMIT
 FULL, FULL_TOP = 1.0, 1.25  # of what comes in: above full scale it is bent
 SINE_MS = 0.5  # mean square of a full-scale sine, to which the cap refers
 FAST_S = 0.125  # "fast" of a sound level meter
-STOP_FADE_S = 0.100
+STOP_FADE_S = 0.100  # at most; less where sound waits in the device, see `stop_fade_s`
 RAMP_S = 0.050  # full gain to none, in ordinary use
 FADE_S = 0.020  # into and out of what is no sound
 RISE_DB_PER_S = 6.0
@@ -814,6 +814,7 @@ class SoundGuard(metaclass=Sealed):
         "_good",
         "_last",
         "_ms",
+        "_stop_fade_s",
         "_trim",
         "_way",
         "gain",
@@ -828,6 +829,7 @@ class SoundGuard(metaclass=Sealed):
         self.gain = math.nan  # not yet known; the first block starts at its target
         self.hushed = False
         self.interventions = 0
+        self._stop_fade_s = STOP_FADE_S
         self._ms = 0.0  # mean square of what comes in
         self._trim = 1.0  # what that allows
         self._good = True  # whether the last block was one
@@ -839,6 +841,20 @@ class SoundGuard(metaclass=Sealed):
     def cap(self) -> float:
         """Largest gain."""
         return self._cap
+
+    @property
+    def stop_fade_s(self) -> float:
+        """How long a hard stop takes from the cap to silence: 20 to 100 ms, whatever is set.
+
+        Whoever plays the blocks takes from it what waits in the device, so that a stop is kept at
+        the ear.
+        """
+        return self._stop_fade_s
+
+    @stop_fade_s.setter
+    def stop_fade_s(self, seconds: float) -> None:
+        wanted = seconds if math.isfinite(seconds) else STOP_FADE_S
+        self._stop_fade_s = min(max(wanted, FADE_S), STOP_FADE_S)
 
     def restart(self) -> None:
         """Fade in again over 20 ms: the device ran dry, and what follows begins from silence."""
@@ -892,10 +908,10 @@ class SoundGuard(metaclass=Sealed):
         return np.linspace(before, self._trim, n + 1)[1:]
 
     def _gains(self, target: float, n: int) -> Float:
-        """Return the next `n` gains: down in a ramp, up by at most 6 dB per second."""
+        """Return the next `n` gains: down in a ramp, up by 6 dB a second above `_cap` / 8."""
         t = np.arange(1, n + 1) / self.rate_hz
         if target <= self.gain:
-            fade = STOP_FADE_S if self.hushed else RAMP_S
+            fade = self._stop_fade_s if self.hushed else RAMP_S
             return np.maximum(target, self.gain - self._cap * t / fade)
         # From silence, 6 dB per second would never begin: the lowest eighth is reached in 0.1 s.
         floor = self._cap / 8.0

@@ -2,7 +2,8 @@
 
 `render(n)` returns the next `n` samples, after the guard. It is called from the sound's own
 thread; the controls are set from the window's. What is handed over is a number or an entry in a
-queue, so neither ever waits for the other.
+queue, so neither ever waits for the other. A window that has hung hands over nothing more: then
+the sound fades, or it would go on for ever as it was.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from engine.errors import InputError
 from feedback import soundfile
-from feedback.guard import SoundGuard
+from feedback.guard import LOUD, SoundGuard
 from feedback.loudness import Dose
 from feedback.registry import SOUNDS, SoundKind, resolve
 from feedback.stage import Media
@@ -41,34 +42,94 @@ Float32 = NDArray[np.float32]
 LONGEST_S = 10.0  # of a plugin's sound for a reward; of its loop, six times as much
 AT_ONCE = 4  # sounds that are played once
 FADE_IN_S, FADE_OUT_S = 1.5, 0.4  # of the continuous sound
+UNFED_AFTER_S = 0.3  # without a word from the window's loop
+FADE_SAMPLES = RATE_HZ // 50  # of what a voice last gave, so that its end is no click
+HEARD = 0.01  # of the continuous sound's presence: 40 dB down, and what is less is silence
 FIX = "See docs/plugins.md, or write to the author of the package."
 
 
 class _Foreign:
-    """A plugin's voice: what it returns is looked at before it is heard."""
+    """A plugin's voice: what it returns is looked at before it is heard.
+
+    When it fails it is never asked again; everything else plays on.
+    """
 
     def __init__(self, name: str, voice: Any) -> None:
         self.name = name
         self._voice = voice
-        self.rest = getattr(voice, "rest", lambda: None)
+        self._failed = ""
+        self._last = np.zeros(2, dtype=np.float32)
+        self._tail = np.zeros((0, 2), dtype=np.float32)
 
     @property
     def error(self) -> str:
-        """What the voice says of itself."""
-        return str(getattr(self._voice, "error", ""))
+        """Why it is silent from now on, or what the voice says of itself."""
+        if not self._failed:
+            try:
+                return str(getattr(self._voice, "error", ""))
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
+                self._fail(error)
+        return self._failed
 
     def play(self, n: int, level: float, rewards: int) -> Float32:
-        """Return the voice's block, within `AMBIENCE_PEAK`.
+        """Return the voice's block, within `AMBIENCE_PEAK`; after a failure silence."""
+        if not self._failed:
+            try:
+                block = self._looked_at(self._voice.play(n, level, rewards), n)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a plugin may raise SystemExit as well
+                self._fail(error)
+            else:
+                self._last = block[-1].copy()
+                return block
+        silence = np.zeros((n, 2), dtype=np.float32)
+        part, self._tail = self._tail[:n], self._tail[n:]
+        silence[: len(part)] = part
+        return silence
 
-        Raises
-        ------
-        ValueError
-            It is no block of `n` samples for two ears.
-        """
-        block = np.asarray(self._voice.play(n, level, rewards), dtype=np.float32)
+    def rest(self) -> None:
+        """Tell the voice that it has faded out, if it wants to know."""
+        self._tail = self._tail[:0]
+        self._last = np.zeros(2, dtype=np.float32)
+        if self._failed:
+            return
+        try:
+            rest = getattr(self._voice, "rest", None)
+            if rest is not None:
+                rest()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._fail(error)
+
+    @staticmethod
+    def _looked_at(made: Any, n: int) -> Float32:
+        with np.errstate(over="ignore", invalid="ignore"):
+            block = np.asarray(made, dtype=np.float32)
         if block.shape != (n, 2):
-            raise ValueError(f"the sound `{self.name}` gave samples of shape {block.shape}")
+            raise ValueError(f"samples of shape {block.shape} instead of {(n, 2)}")
+        if not np.isfinite(block).all():
+            raise ValueError("samples that are no numbers")
         return np.clip(block, -AMBIENCE_PEAK, AMBIENCE_PEAK)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failed:  # the window asks for `error` while the sound's thread plays
+            return
+        ramp = 1.0 - np.arange(1, FADE_SAMPLES + 1) / FADE_SAMPLES
+        self._tail = ramp.astype(np.float32)[:, None] * self._last
+        self._failed = _failure(self.name, error)
+
+
+def _failure(name: str, error: BaseException) -> str:
+    try:
+        why = str(error)
+    except Exception:
+        why = ""
+    why = f"{type(error).__name__}: {why}" if why else type(error).__name__
+    return f"The sound `{name}` failed ({why}). It is silent from now on."
 
 
 def _kind(sounds: Mapping[str, SoundKind], name: str) -> SoundKind:
@@ -129,9 +190,16 @@ def _reward_wave(kind: SoundKind, built_in: bool, rate_hz: int, media: Media) ->
     return np.asarray(wave * min(1.0, CHIME_PEAK / float(np.abs(wave).max())), dtype=np.float32)
 
 
+def _is_voice(kind: SoundKind, made: Any) -> bool:
+    try:
+        return hasattr(made, "play")
+    except Exception as error:
+        raise _unmade(kind.name, error) from error
+
+
 def _voice(kind: SoundKind, built_in: bool, rate_hz: int, media: Media) -> Voice:
     made = _make(kind, built_in, rate_hz, media)
-    if hasattr(made, "play"):
+    if _is_voice(kind, made):
         voice: Voice = made if built_in else _Foreign(kind.name, made)
         return voice
     warm, bright = made if built_in else _waves(kind, made, rate_hz)
@@ -185,7 +253,8 @@ class Synth:
         self.playing = False  # whether the continuous sound is heard
         self.live = 1.0  # 0..1, how much of it: nothing where there is no honest level
         self.volume = 1.0  # the operator's, 0..1
-        self.bits = 0  # of the guard since last cleared
+        self.bits = 0  # of the guard so far
+        self.fed = math.inf  # perf_counter of the window's last word; inf: nobody watches that
         self.dose_pa2h: float | None = None  # so far; None where the loudness is not known
         self.voice: Voice | None = None
         self.stamps: tuple[float, ...] = ()  # when what the last block began with was asked for
@@ -211,6 +280,8 @@ class Synth:
         for name in self._cues.keys() & files.keys():
             self._cues[name] = soundfile.once(name, files[name], rate_hz)
         self._click = click(rate_hz)
+        self._hushed = False  # by the window; `guard.hushed` also where it hangs
+        self._told = 0  # of the guard's interventions
         self._level = 0.0
         self._level_changed: float | None = None
         self._rewards = self._rewards_heard = 0
@@ -235,9 +306,30 @@ class Synth:
         """Why the continuous sound has ended for good; empty while it can play."""
         return str(getattr(self.voice, "error", ""))
 
+    @property
+    def audible(self) -> bool:
+        """Whether a continuous sound can be heard now."""
+        return bool(
+            self.voice is not None
+            and not self.trouble
+            and not self.guard.hushed
+            and self.guard.gain > 0.0
+            and self._fade > 0.0
+            and self._presence.value > HEARD
+        )
+
+    def take_bits(self) -> int:
+        """Return what the guard has done since last asked, as bits; only the window asks.
+
+        The guard counts in the sound's thread and nobody sets it back, so that none is lost.
+        """
+        done = self.guard.interventions
+        before, self._told = self._told, done
+        return LOUD if done != before else 0
+
     def reward(self) -> None:
         """Play the sound of a reward once, and tell the continuous voice."""
-        if self.guard.hushed:
+        if self._hushed:
             return
         self._rewards += 1
         if self._reward is not None:
@@ -255,12 +347,17 @@ class Synth:
 
     def hush(self, on: bool) -> None:
         """Fade everything out within 100 ms (`on`), or let it return slowly."""
-        if on and not self.guard.hushed:
+        if on and not self._hushed:
             self.playing = False
-        self.guard.hushed = on
+        self._hushed = on
+        self.guard.hushed = on or self._unfed
+
+    @property
+    def _unfed(self) -> bool:
+        return time.perf_counter() - self.fed > UNFED_AFTER_S
 
     def _ask(self, wave: Float32) -> None:
-        if not self.guard.hushed:
+        if not self._hushed:
             self._asked.append((wave, time.perf_counter()))
 
     def render(self, n: int) -> Float32:
@@ -268,6 +365,7 @@ class Synth:
         mix = np.zeros((n, 2), dtype=np.float32)
         if n == 0:
             return mix
+        self.guard.hushed = self._hushed or self._unfed
         stamps = self._begin()
         self._add_continuous(mix, stamps)
         left: list[tuple[Float32, int]] = []
@@ -279,15 +377,21 @@ class Synth:
         self._sounding = left
         block, bits = self.guard.process(mix, self.volume)
         self.bits |= bits
-        if self.guard.hushed and self.guard.gain == 0.0:
+        if self._stopped:
             # What was cut by a stop must not come back afterwards.
             self._sounding = []
-            self._silence()
+            if self._fade > 0.0:
+                self._silence()
         self.stamps = tuple(stamps)
         if self._dose is not None:
             self._dose.add(block)
             self.dose_pa2h = self._dose.pa2h
         return block
+
+    @property
+    def _stopped(self) -> bool:
+        """Whether a stop has ended in silence."""
+        return self.guard.hushed and self.guard.gain == 0.0
 
     def _begin(self) -> list[float]:
         """Take what was asked for since the last block; return when that was."""
@@ -305,7 +409,7 @@ class Synth:
         changed, self._level_changed = self._level_changed, None
         asked = self._rewards
         rewards, self._rewards_heard = asked - self._rewards_heard, asked
-        if self.voice is None or (not self.playing and self._fade == 0.0):
+        if self.voice is None or self._stopped or (not self.playing and self._fade == 0.0):
             return
         n = len(mix)
         if changed is not None:

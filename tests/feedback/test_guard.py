@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -604,14 +605,33 @@ def test_no_number_is_silence_without_a_click(bad: float) -> None:
     assert np.abs(joined[-500:]).max() > 0.2  # and the sound returns
 
 
-def test_hard_stop_fades_in_a_tenth_of_a_second() -> None:
+@pytest.mark.parametrize(
+    ("wanted_s", "fade_s"),
+    [
+        (None, 0.1),
+        (0.043, 0.043),
+        (0.0, 0.02),
+        (-1.0, 0.02),
+        (1e9, 0.1),
+        (math.nan, 0.1),
+        (math.inf, 0.1),
+    ],
+)
+def test_hard_stop_fades_in_a_tenth_of_a_second_or_less(
+    wanted_s: float | None, fade_s: float
+) -> None:
     guard = SoundGuard(0.25)
+    if wanted_s is not None:
+        guard.stop_fade_s = wanted_s
+    assert guard.stop_fade_s == fade_s
     guard.process(sine(4410), 1.0)
     guard.hushed = True
     out, _ = guard.process(0.7 * np.ones((8820, 2)), 1.0)
     assert out[0, 0] > 0.16
-    assert np.flatnonzero(out[:, 0])[-1] / 44100 == pytest.approx(0.1, abs=0.001)
-    assert (np.diff(out[:, 0]) <= 0).all()
+    assert np.flatnonzero(out[:, 0])[-1] / 44100 == pytest.approx(fade_s, abs=0.001)
+    steps = -np.diff(out[:, 0])
+    assert steps.min() >= 0
+    assert steps.max() <= 1.01 * 0.175 / (fade_s * 44100)  # an even ramp, no step
 
 
 def test_volume_rises_by_six_db_per_second_and_falls_in_a_ramp() -> None:

@@ -295,8 +295,67 @@ class Shouts:
         self.rested += 1
 
 
-class Mono(Shouts):
-    shape = 1
+class Hums:
+    """A plugin's voice that plays half a second and then does something else."""
+
+    def __init__(self, *_: Any) -> None:
+        self.at = 0
+
+    def play(self, n: int, *_: Any) -> Any:
+        t = (self.at + np.arange(n)) / RATE_HZ
+        self.at += n
+        block = 0.4 * np.sin(2 * np.pi * 220.0 * t)[:, None] * np.ones((1, 2))
+        return block if self.at < RATE_HZ // 2 else self.otherwise(block)
+
+    def otherwise(self, block: NDArray[np.float64]) -> Any:
+        return block
+
+
+class Mono(Hums):
+    def otherwise(self, block: NDArray[np.float64]) -> Any:
+        return block[:, :1]
+
+
+class Nan(Hums):
+    def otherwise(self, block: NDArray[np.float64]) -> Any:
+        block[7] = math.nan
+        return block
+
+
+class Words(Hums):
+    def otherwise(self, block: NDArray[np.float64]) -> Any:  # noqa: ARG002
+        return "hum"
+
+
+class Huge(Hums):
+    def otherwise(self, block: NDArray[np.float64]) -> Any:
+        return 1e300 * block
+
+
+class Raises(Hums):
+    def otherwise(self, block: NDArray[np.float64]) -> Any:  # noqa: ARG002
+        raise RuntimeError("no more")
+
+
+class Leaves(Hums):
+    def otherwise(self, block: NDArray[np.float64]) -> Any:  # noqa: ARG002
+        raise SystemExit
+
+
+class Restless(Hums):
+    def rest(self) -> None:
+        raise OSError("cannot rest")
+
+
+class Mute(Hums):
+    @property
+    def error(self) -> str:
+        raise KeyError("error")
+
+
+class Interrupts(Hums):
+    def otherwise(self, block: NDArray[np.float64]) -> Any:  # noqa: ARG002
+        raise KeyboardInterrupt
 
 
 def kinds(name: str) -> dict[str, SoundKind]:
@@ -326,11 +385,150 @@ def test_a_voice_of_a_plugin_is_held_within_the_peak() -> None:
     assert source.trouble == "no more"
 
 
-def test_a_voice_that_gives_no_block_is_said() -> None:
-    source = synth("Mono", sounds=kinds("Mono"))
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("Mono", "ValueError: samples of shape (441, 1) instead of (441, 2)"),
+        ("Nan", "ValueError: samples that are no numbers"),
+        ("Words", "ValueError: could not convert string to float: 'hum'"),
+        ("Huge", "ValueError: samples that are no numbers"),
+        ("Raises", "RuntimeError: no more"),
+        ("Leaves", "SystemExit"),
+    ],
+)
+def test_a_voice_that_fails_is_dropped_and_everything_else_plays_on(name: str, why: str) -> None:
+    source = synth(name, sounds=kinds(name))
     source.playing = True
-    with pytest.raises(ValueError, match="`Mono` gave samples of shape"):
-        source.render(100)
+    source.live = 1.0
+    wave = play(source, 0.48, 441)
+    assert source.trouble == ""
+    assert source.audible
+    wave = np.concatenate([wave, play(source, 0.1, 441)])
+    assert source.trouble == f"The sound `{name}` failed ({why}). It is silent from now on."
+    assert not source.audible
+    assert step(wave) < 0.4 * CAP * (2 * np.pi * 220.0 + 1 / 0.02) / RATE_HZ  # no click
+    assert not play(source, 0.1, 441).any()
+    source.reward()
+    assert np.abs(play(source, 0.3, 441)).max() > 0.01
+    source.hush(True)
+    assert not play(source, 0.3, 441)[-441:].any()
+
+
+def test_a_voice_that_fails_when_it_rests_or_is_asked() -> None:
+    source = synth("Restless", sounds=kinds("Restless"))
+    source.playing = True
+    play(source, 0.2)
+    source.playing = False
+    play(source, 1.0)
+    assert "`Restless` failed (OSError: cannot rest)" in source.trouble
+    source.playing = True
+    assert not play(source, 1.0).any()
+    source = synth("Mute", sounds=kinds("Mute"))
+    assert "`Mute` failed (KeyError: 'error')" in source.trouble
+    source = synth("Interrupts", sounds=kinds("Interrupts"))
+    source.playing = True
+    with pytest.raises(KeyboardInterrupt):
+        play(source, 1.0)
+
+
+# ---------------------------------------------------------------- a window that hangs
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    clock = [100.0]
+    monkeypatch.setattr("feedback.synth.time.perf_counter", lambda: clock[0])
+    return clock
+
+
+def run(source: Synth, now: list[float], seconds: float, fed: bool) -> NDArray[np.float32]:
+    out = []
+    for _ in range(round(seconds * 100)):
+        now[0] += 0.01
+        if fed:
+            source.fed = now[0]
+        out.append(source.render(441))
+    return np.concatenate(out)
+
+
+def test_the_sound_of_a_window_that_hangs_fades_and_returns(now: list[float]) -> None:
+    source = synth("tone_pitch")
+    source.playing, source.level = True, 0.5
+    full = rms(run(source, now, 3.0, fed=True)[-4410:])
+    assert source.audible
+    hung = run(source, now, 0.29, fed=False)
+    assert rms(hung[-4410:]) == pytest.approx(full, rel=0.05)
+    assert not source.guard.hushed
+    hung = run(source, now, 0.3, fed=False)
+    assert source.guard.hushed
+    assert not hung[round(0.13 * RATE_HZ) :].any()  # a tenth of a second after the 0.3 s
+    assert step(hung) < 0.02
+    assert not source.audible
+    assert not run(source, now, 5.0, fed=False).any()
+    back = run(source, now, 4.0, fed=True)
+    assert not source.guard.hushed
+    assert source.audible
+    assert step(back) < 0.02
+    assert rms(back[: RATE_HZ // 10]) < 0.1 * full
+    assert rms(back[-4410:]) == pytest.approx(full, rel=0.05)
+
+
+def test_a_stop_stays_whether_the_window_hangs_or_not(now: list[float]) -> None:
+    source = synth("tone_pitch")
+    source.playing = True
+    run(source, now, 1.0, fed=True)
+    source.hush(True)
+    run(source, now, 1.0, fed=False)
+    run(source, now, 0.1, fed=True)
+    assert source.guard.hushed
+    run(source, now, 1.0, fed=False)
+    source.hush(False)  # which is no word from a loop that turns
+    assert source.guard.hushed
+    source.fed = now[0]
+    source.hush(False)
+    assert not source.guard.hushed
+
+
+def test_a_reward_by_which_a_window_comes_back_is_heard(now: list[float]) -> None:
+    source = synth(None)
+    run(source, now, 0.1, fed=True)
+    source.reward()
+    run(source, now, 0.05, fed=True)
+    run(source, now, 1.0, fed=False)
+    assert not source._sounding  # cut, and forgotten
+    source.fed = now[0]
+    source.reward()
+    assert np.abs(run(source, now, 0.3, fed=True)).max() > 0.005
+
+
+def test_a_synth_that_nobody_feeds_is_not_watched(now: list[float]) -> None:
+    source = synth("tone_pitch")
+    source.playing = True
+    assert run(source, now, 2.0, fed=False)[-441:].any()
+
+
+def test_what_is_audible(now: list[float]) -> None:
+    source = synth("tone_pitch")
+    assert not source.audible
+    run(source, now, 0.1, fed=True)
+    assert not source.audible  # not playing
+    source.playing = True
+    run(source, now, 0.5, fed=True)
+    assert source.audible
+    source.live = 0.0
+    run(source, now, 0.5, fed=True)
+    assert not source.audible
+    source.live = 1.0
+    run(source, now, 0.5, fed=True)
+    assert source.audible
+    source.volume = 0.0
+    run(source, now, 0.2, fed=True)
+    assert not source.audible
+    source.volume = 1.0
+    run(source, now, 0.2, fed=True)
+    source.hush(True)
+    assert not source.audible
+    assert not synth(None).audible
 
 
 def test_a_name_that_is_none_is_refused() -> None:
@@ -343,8 +541,12 @@ def test_the_guard_says_when_it_acts() -> None:
     source.cue("wake")
     for _ in range(4):
         source.reward()
+    assert source.take_bits() == 0
     play(source, 0.3)
     assert source.bits == LOUD
+    assert (source.take_bits(), source.take_bits()) == (LOUD, 0)
+    source.guard.interventions += 1  # while the window does something else
+    assert (source.take_bits(), source.take_bits()) == (LOUD, 0)
 
 
 def test_a_speaker_that_was_not_opened() -> None:
