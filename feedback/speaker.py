@@ -1,9 +1,14 @@
 """Play a synth on a sound device, with little delay and without gaps.
 
 Miniaudio's callback comes first: it asks for 20 ms at a time while another 20 ms wait in the
-device. Where it finds no device, and where the environment names a driver of SDL, pygame's mixer
-plays blocks of 2048 samples (46 ms; shorter ones ran dry on ordinary machines, and a gap is a
-click). The callback needs Python's lock as every thread does, so it does nothing but render.
+device. Where it finds no device, or none that starts, and where the environment names a driver of
+SDL, pygame's mixer plays blocks of 2048 samples (46 ms; shorter ones ran dry on ordinary machines,
+and a gap is a click). The callback needs Python's lock as every thread does, so it does nothing
+but render.
+
+After a stop what waits in the device is still heard, so the guard's fade is shortened by it. All
+is silent at the ear within 100 ms of the key with the callback; within about 0.15 s with the
+mixer, where 105 ms wait and the fade is the shortest that does not click.
 
 ``NEUROLOOP_AUDIO`` in the environment chooses: ``null`` is miniaudio's device that nobody hears,
 ``mixer`` is pygame's mixer.
@@ -36,6 +41,8 @@ CHUNK = 512  # of SDL's own buffer
 PERIOD_MS = 20
 PERIODS = 2
 LAST_FADE_S = 0.005  # of what was played when something fails
+STOP_S = 0.100  # from the key for stop to silence at the ear
+FRAME_S = 0.017  # that the window may take to hear of the key
 FADE_WAIT_S = 0.12  # before a device is closed: what sounds fades first
 CLOSE_S = 1.0
 SILENT_DEVICE_S = 2.0  # without a call, the device has gone
@@ -70,6 +77,11 @@ class _Delays:
         return float(np.median(ms)) if ms else None
 
 
+def _keep_stop(synth: Synth, buffer_ms: float) -> None:
+    """Let a stop fade in what the window and the device leave of its time; 20 ms at least."""
+    synth.guard.stop_fade_s = STOP_S - FRAME_S - buffer_ms / 1000.0
+
+
 class _NoDeviceError(Exception):
     """A back end has no usable device."""
 
@@ -83,6 +95,7 @@ class _Callback:
         self._device = device
         self._device.stop_callback = self._stopped
         self.buffer_ms = float(PERIOD_MS * PERIODS)
+        _keep_stop(synth, self.buffer_ms)
         self.starved = 0
         self._error = ""
         self._closing = False
@@ -104,7 +117,11 @@ class _Callback:
         feed = self._feed()
         next(feed)
         self._called = time.perf_counter()
-        self._device.start(feed)
+        try:
+            self._device.start(feed)
+        except Exception as error:
+            # Of miniaudio, which this module does not need: another program may hold the device.
+            raise _NoDeviceError(str(error.args[0] if error.args else error)) from error
 
     def _feed(self) -> Generator[Any, int, None]:
         n = yield b""
@@ -124,7 +141,9 @@ class _Callback:
             if n:
                 # A device may have made its periods longer than it was asked to.
                 period_ms = 1000.0 * n / self._synth.rate_hz
-                self.buffer_ms = max(self.buffer_ms, PERIODS * period_ms)
+                if PERIODS * period_ms > self.buffer_ms:
+                    self.buffer_ms = PERIODS * period_ms
+                    _keep_stop(self._synth, self.buffer_ms)
                 self._delays.add(self._synth.stamps, now, (PERIODS - 1) * period_ms)
                 self._last = block[-1]
             return block
@@ -232,6 +251,7 @@ class _Mixer:
         self._sound, self._quit = pygame.mixer.Sound, pygame.mixer.quit
         self._channel = pygame.mixer.Channel(0)
         self.buffer_ms = 1000.0 * (2 * BLOCK + CHUNK) / synth.rate_hz
+        _keep_stop(synth, self.buffer_ms)
         self.starved = 0
         self.error = ""
         self._stop = threading.Event()
@@ -303,11 +323,17 @@ class Speaker:
         What is played.
     device : str or None
         Part of the device's name; None is the system's choice.
+
+    Attributes
+    ----------
+    name : str
+        Back end and device that play now; `start` may change it. Empty before `open`.
     """
 
     def __init__(self, synth: Synth, device: str | None = None) -> None:
         self.synth = synth
         self.device = device
+        self.name = ""
         self._delays = _Delays()
         self._player: _Player | None = None
 
@@ -349,20 +375,55 @@ class Speaker:
         why = ""
         if choice == "null" or (choice == "" and "SDL_AUDIODRIVER" not in os.environ):
             try:
-                self._player, heard_on = _open_callback(
+                self._player, self.name = _open_callback(
                     self.synth, self._delays, self.device, choice == "null"
                 )
-                return str(heard_on)
+                return self.name
             except _NoDeviceError as error:
                 why = f" (miniaudio: {error})"
+        self._open_mixer(why)
+        return self.name
+
+    def _open_mixer(self, why: str) -> _Mixer:
         mixer = _Mixer(self.synth, self._delays, self.device)
-        self._player = mixer
-        return mixer.heard_on + why
+        self._player, self.name = mixer, mixer.heard_on + why
+        return mixer
 
     def start(self) -> None:
-        """Begin to play."""
-        if self._player is not None:
+        """Begin to play; where the device opened but does not start, on the mixer.
+
+        Raises
+        ------
+        pygame.error
+            Neither plays.
+        """
+        if self._player is None:
+            return
+        try:
             self._player.start()
+        except _NoDeviceError as error:
+            self._start_instead(f"{self.name}: {error}")
+        except Exception:
+            self._drop()
+            raise
+
+    def _start_instead(self, why: str) -> None:
+        """Play on the mixer, since miniaudio's device does not start."""
+        import pygame
+
+        self._drop()
+        try:
+            self._open_mixer(f" (miniaudio: {why})").start()
+        except Exception as error:
+            self._drop()
+            text = f"{error.what} {error.fix}" if isinstance(error, InputError) else str(error)
+            raise pygame.error(f"miniaudio: {why}; mixer: {text}") from error
+
+    def _drop(self) -> None:
+        """Release a device on which nothing was played."""
+        player, self._player, self.name = self._player, None, ""
+        if player is not None:
+            player.close()
 
     def close(self) -> None:
         """Fade out, stop playing and release the device; takes no longer than about a second."""

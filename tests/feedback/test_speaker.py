@@ -49,6 +49,9 @@ class FakeDevice:
     def start(self, feed: Any) -> None:
         self.feed = feed
 
+    def refuse(self, feed: Any) -> None:  # noqa: ARG002
+        raise miniaudio.MiniaudioError("failed to start audio device", -3)
+
     def ask(self, n: int = 882) -> np.ndarray[Any, Any]:
         return np.asarray(self.feed.send(n))
 
@@ -122,6 +125,26 @@ def test_a_device_that_asks_for_more_at_a_time(source: Synth, fake: type[FakeDev
     assert device.ask(4410).shape == (4410, 2)
     assert device.ask(0).shape == (0, 2)
     assert speaker.buffer_ms == 200.0
+    assert source.guard.stop_fade_s == 0.020  # nothing is left of the time for a stop
+    speaker.close()
+
+
+def test_a_stop_is_silent_at_the_ear_within_a_tenth_of_a_second(
+    source: Synth, fake: type[FakeDevice]
+) -> None:
+    speaker, device = opened(source)
+    assert source.guard.stop_fade_s == pytest.approx(0.043)
+    source.level = 1.0
+    for _ in range(100):
+        device.ask()
+    source.hush(True)  # just after the device has asked: at worst 20 ms wait, 20 ms are ahead
+    after = np.concatenate([device.ask() for _ in range(5)])
+    heard_s = (np.flatnonzero(after.any(axis=1))[-1] + 1) / RATE_HZ
+    frame_s, buffer_s = 1 / 60, speaker.buffer_ms / 1000
+    assert heard_s > 0.04
+    assert frame_s + buffer_s + heard_s <= 0.1
+    # What its ramp may step by, and the tone itself.
+    assert np.abs(np.diff(after, axis=0)).max() < 0.02
     speaker.close()
 
 
@@ -244,8 +267,11 @@ def test_without_miniaudio_the_mixer_plays(source: Synth, monkeypatch: pytest.Mo
 def test_the_environment_chooses(source: Synth, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
     speaker = Speaker(source, "a name that a dummy does not have")
-    assert speaker.open() == "dummy"
+    assert speaker.name == ""
+    assert speaker.open() == speaker.name == "dummy"
     speaker.start()
+    assert speaker.name == "dummy"
+    assert source.guard.stop_fade_s == 0.020
     source.reward()
     time.sleep(0.15)
     assert speaker.error == ""
@@ -256,6 +282,71 @@ def test_the_environment_chooses(source: Synth, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("NEUROLOOP_AUDIO", "loud")
     with pytest.raises(InputError, match="NEUROLOOP_AUDIO is `loud`"):
         Speaker(source).open()
+
+
+def test_a_device_that_opens_and_does_not_start_gives_way_to_the_mixer(
+    source: Synth, fake: type[FakeDevice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
+    monkeypatch.setattr(FakeDevice, "start", FakeDevice.refuse)
+    speaker = Speaker(source)
+    assert speaker.open() == "Fake: default device"
+    player: Any = speaker._player
+    assert speaker.buffer_ms == 40.0
+    speaker.start()
+    assert player._device.closing.wait(5.0)
+    why = "failed to start audio device"
+    assert speaker.name == f"dummy (miniaudio: Fake: default device: {why})"
+    assert speaker.buffer_ms == pytest.approx(104.5, abs=0.1)
+    assert source.guard.stop_fade_s == 0.020
+    source.reward()
+    time.sleep(0.15)
+    assert (speaker.error, source.guard.hushed) == ("", False)
+    assert speaker.delay_ms is not None
+    speaker.close()
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_where_neither_starts_that_is_said(
+    source: Synth, fake: type[FakeDevice], monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    monkeypatch.setattr(FakeDevice, "start", FakeDevice.refuse)
+    why = "Fake: default device: failed to start audio device"
+    if named:
+        devices(monkeypatch, "Headphones")
+        monkeypatch.setattr(module._Mixer, "_named", staticmethod(_no_such))
+        monkeypatch.setenv("SDL_AUDIODRIVER", "alsa")
+        why = why.replace("default device", "Headphones")
+    else:
+        monkeypatch.setattr(pygame.mixer, "init", _raises)
+    speaker = Speaker(source, "head" if named else None)
+    speaker.open()
+    player: Any = speaker._player
+    with pytest.raises(pygame.error) as caught:
+        speaker.start()
+    text = "There is no sound device called `head`" if named else "nothing there"
+    assert str(caught.value).startswith(f"miniaudio: {why}; mixer: {text}")
+    assert player._device.closing.wait(5.0)
+    assert (speaker.name, speaker.buffer_ms, speaker.error) == ("", 0.0, "")
+    speaker.close()
+
+
+def _no_such(_: Any, name: str) -> str:
+    raise module._not_named(name, ["Beamer"])
+
+
+def test_a_mixer_that_opens_and_does_not_start_is_closed(
+    source: Synth, fake: type[FakeDevice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SDL_AUDIODRIVER", "dummy")
+    monkeypatch.setattr(FakeDevice, "start", FakeDevice.refuse)
+    monkeypatch.setattr(module._Mixer, "start", _raises)
+    speaker = Speaker(source)
+    speaker.open()
+    with pytest.raises(pygame.error, match="nothing there"):
+        speaker.start()
+    assert pygame.mixer.get_init() is None
+    speaker.close()
 
 
 def test_a_mixer_that_fails_says_so(source: Synth, monkeypatch: pytest.MonkeyPatch) -> None:
