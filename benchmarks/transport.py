@@ -2,9 +2,9 @@
 
 ``uv run python -m benchmarks.transport [--quick] [--seconds S] [--out FOLDER]``. An outlet in a
 process of its own sends 32 channels at 250 Hz in packets of 8 samples; the stamp of the last one is
-the moment of sending. Two readers take turns, because two at a time would disturb each other:
+the moment of sending. Readers take turns, because two at a time would disturb each other:
 
-- **Neuroloop**: ``neuroloop run`` as in a session, nothing left out (acquisition, numbering,
+- **Neuroloop**: ``neuroloop run`` as in a session, all but the sound (acquisition, numbering,
   filters, gates, decisions, recording, publishing, the operator's live view on a terminal, the
   person's window of 1280 x 720 in a process of its own, picture, flash guard). Read from the
   recording of the session alone, as its report does.
@@ -56,6 +56,7 @@ SETTLE_S = 1.0  # of each segment, before anything counts
 EXTRA_S = 4.0  # a session begins training some time after its window opened
 LIMITS: Mapping[str, float] = {"p50": 1.15, "p95": 1.3}
 """How many times as long as the bare loop a session may take."""
+BARE, EARLY, STEADY = "bare loop", "Neuroloop, as it comes", "Neuroloop, steady"
 QUANTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0}
 
 PROTOCOL = """\
@@ -81,7 +82,7 @@ use: test
 stream: {{name: {name}, type: EEG, source_id: {name}}}
 mains: 50 Hz
 lsl: {{loopback_only: yes, session_id: {name}}}
-screen: {{full_screen: no, size: {width} x {height}, required: no}}
+screen: {{full_screen: no, size: {width} x {height}, required: no, steady: {steady}}}
 sound: {{required: no}}
 record: {{keep_free_gb: 0}}
 publish: yes
@@ -225,11 +226,12 @@ def _bare_apart(name: str, seconds: float) -> Part:
 # ---------------------------------------------------------------- a session
 
 
-def ours(name: str, seconds: float, folder: Path) -> Part:
+def ours(name: str, seconds: float, folder: Path, *, steady: bool) -> Part:
     """Run one session and read its recording."""
     folder.mkdir(parents=True)
     (folder / "transport.yaml").write_text(PROTOCOL, encoding="utf-8")
-    room = ROOM.format(name=name, width=SIZE[0], height=SIZE[1])
+    pace = "yes" if steady else "no"
+    room = ROOM.format(name=name, width=SIZE[0], height=SIZE[1], steady=pace)
     (folder / "room.yaml").write_text(room, encoding="utf-8")
     words = ["run", str(folder / "transport.yaml"), "--room", str(folder / "room.yaml")]
     words += ["--short", f"{seconds + SETTLE_S + EXTRA_S:g}", "--headless", "--silent"]
@@ -311,26 +313,31 @@ def compared(bare_ms: Floats, our_ms: Floats) -> dict[str, dict[str, float]]:
     return told
 
 
-def table(bare_parts: Sequence[Part], our_parts: Sequence[Part]) -> Table:
-    """Return the comparison with its verdict."""
-    pairs = {"bare loop": bare_parts, "Neuroloop": our_parts}
-    ms = {name: np.concatenate([p.ms for p in parts]) for name, parts in pairs.items()}
-    told = compared(ms["bare loop"], ms["Neuroloop"])
-    rows = []
-    for name, parts in pairs.items():
-        fps = float(np.mean([p.fps for p in parts]))
-        rows.append((name, str(len(ms[name])), *_cells(told[name]), f"{fps:.1f}"))
-    rows.append(("ratio", "", *(f"{v:.2f}" for v in told["ratio"].values()), ""))
-    passed = all(told["ratio"][k] <= limit for k, limit in LIMITS.items())
+def table(parts: Mapping[str, Sequence[Part]]) -> Table:
+    """Return the comparison, each kind of session with its verdict against the bare loop."""
+    ms = {name: np.concatenate([p.ms for p in each]) for name, each in parts.items()}
+    rows, verdicts = [], []
     wanted = " and ".join(f"{k} at most {limit:g}" for k, limit in LIMITS.items())
+    for name, each in parts.items():
+        told = compared(ms[BARE], ms[name])
+        fps = float(np.mean([p.fps for p in each]))
+        rows.append((name, str(len(ms[name])), *_cells(told["Neuroloop"]), f"{fps:.1f}"))
+        if name != BARE:
+            ratio = told["ratio"]
+            rows.append(("ratio to it", "", *(f"{v:.2f}" for v in ratio.values()), ""))
+            passed = all(ratio[k] <= limit for k, limit in LIMITS.items())
+            verdicts.append(f"{'PASS' if passed else 'MISS'}, {name}: wanted is {wanted}.")
+    segments = len(parts[BARE])
     return Table(
         "From the newest sample's stamp to the flip, ms",
         ("", "values", "p50", "p95", "p99", "max", "frames/s"),
         tuple(rows),
         (
-            f"{'PASS' if passed else 'MISS'}: the ratio has to be {wanted}.",
-            f"{CHANNELS} channels, {RATE_HZ:g} Hz, packets of {CHUNK}; {len(our_parts)} segments "
-            f"each in turn; {SIZE[0]} x {SIZE[1]}, SDL's dummy driver.",
+            *verdicts,
+            "As it comes shows a new value up to 5 ms before its sixtieth of a second is over, "
+            "which no screen that keeps the time allows; steady does not.",
+            f"{CHANNELS} channels, {RATE_HZ:g} Hz, packets of {CHUNK}; {segments} segments each in "
+            f"turn; {SIZE[0]} x {SIZE[1]}, SDL's dummy driver, no sound.",
         ),
     )
 
@@ -339,22 +346,23 @@ def _cells(told: Mapping[str, float]) -> list[str]:
     return [f"{told[k]:.1f}" for k in (*QUANTILES, "max")]
 
 
-def measured(segments: int, seconds: float) -> tuple[list[Part], list[Part]]:
-    """Return the segments of both, which take turns."""
+def measured(segments: int, seconds: float) -> dict[str, list[Part]]:
+    """Return the segments of all, which take turns."""
     name = f"transport-{uuid.uuid4().hex[:8]}"
-    bares: list[Part] = []
-    mine: list[Part] = []
+    parts: dict[str, list[Part]] = {BARE: [], EARLY: [], STEADY: []}
     with tempfile.TemporaryDirectory() as folder, offered(name):
         for k in range(segments):
-            bares.append(_bare_apart(name, seconds))
-            mine.append(ours(name, seconds, Path(folder) / str(k)))
-    return bares, mine
+            parts[BARE].append(_bare_apart(name, seconds))
+            for who in (EARLY, STEADY):
+                place = Path(folder) / f"{k}-{who == STEADY}"
+                parts[who].append(ours(name, seconds, place, steady=who == STEADY))
+    return parts
 
 
 def run(quick: bool, seconds: float | None = None) -> list[Table]:
     """Return the tables; five minutes of each reader, or twenty seconds."""
     segments, each = (2, 10.0) if quick else (10, 30.0)
-    return [table(*measured(segments, each if seconds is None else seconds))]
+    return [table(measured(segments, each if seconds is None else seconds))]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

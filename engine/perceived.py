@@ -11,7 +11,7 @@ from engine.room import Room
 from feedback.registry import PictureKind, SoundKind
 from protocols.model import Feedback
 
-__all__ = ["NOTHING", "Perceived", "check_perceived"]
+__all__ = ["NOTHING", "Perceived", "check_media", "check_perceived"]
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 
@@ -79,6 +79,26 @@ def check_perceived(
         _film(room, perceived)
     if perceived.picture == "puzzle" and room.media.images is not None:
         _images(Path(room.media.images).expanduser())
+    _sounds(room)
+
+
+def check_media(room: Room) -> None:
+    """Look whether everything is there that the room names, whichever protocol would use it.
+
+    Raises
+    ------
+    InputError
+    """
+    if room.media.film is not None:
+        from feedback.film import check_film
+
+        check_film(room.media.film)
+    if room.media.images is not None:
+        _images(Path(room.media.images).expanduser())
+    _sounds(room)
+
+
+def _sounds(room: Room) -> None:
     if room.sound.files.given:
         from feedback.soundfile import check_file  # a decoder, for those who use it
 

@@ -40,7 +40,7 @@ def script(seconds: float, say: Callable[[str], str] = str) -> Iterator[tuple[fl
     say : callable
         Translates.
     """
-    rewards, train_s = 0, max(0.0, seconds - REST_S)
+    rewards, train_s = 0, seconds - min(REST_S, 0.3 * seconds)
     steps = round(seconds / STEP_S)
     for k in range(steps):
         t = k * STEP_S

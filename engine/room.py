@@ -187,7 +187,11 @@ class LslSettings(Strict):
 
 
 class Screen(Strict):
-    """The person's screen. Not `required`: may run without one, saving frames instead."""
+    """The person's screen.
+
+    Not `required`: may run without one, saving frames instead. `steady`: frames at an even pace
+    also where no screen keeps it, rather than each new value as soon as it may be shown.
+    """
 
     display: Annotated[Whole, AfterValidator(lambda v: _in(v, 0, 15))] = 0
     size: (
@@ -200,6 +204,7 @@ class Screen(Strict):
     ) = None
     full_screen: YesNo = True
     required: YesNo = True
+    steady: YesNo = False
     photodiode: Literal["none", "top-left", "top-right", "bottom-left", "bottom-right"] = "none"
 
 

@@ -618,6 +618,7 @@ def room_window(
         size=screen.size,
         full_screen=screen.full_screen and not headless,
         display=screen.display,
+        steady=screen.steady,
         headless=headless,
         sound_required=sound.required,
         sound_enabled=not silent,

@@ -382,9 +382,10 @@ class WindowLoop:
         a period is shown at once.
         """
         clock, spin = self.clock, deadline - SPIN_S
-        clock.sleep(deadline - (1.0 - EARLIEST) * self._period - clock.now())
-        if not self._gone and self.port.wait(spin - clock.now()):
-            return clock.now()
+        if not self.spec.steady:
+            clock.sleep(deadline - (1.0 - EARLIEST) * self._period - clock.now())
+            if not self._gone and self.port.wait(spin - clock.now()):
+                return clock.now()
         clock.sleep(spin - clock.now())
         while clock.now() < deadline:
             pass

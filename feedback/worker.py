@@ -90,6 +90,9 @@ class WindowSpec:
         Every screen says TEST SESSION.
     rate_hz : float
         Frames per second.
+    steady : bool
+        Frames at an even pace also where no screen keeps it; else a new value is shown up to a
+        third of a period early.
     plugins : tuple of (str, str)
         Name and exact version of the packages whose pictures and sounds may be used; the window
         loads them itself.
@@ -122,6 +125,7 @@ class WindowSpec:
     audio_click: bool = False
     test_session: bool = False
     rate_hz: float = 60.0
+    steady: bool = False
     plugins: tuple[tuple[str, str], ...] = ()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from typing import Protocol as Shape
 
 from engine.config import Map, Source
 from engine.errors import Problem
@@ -26,11 +27,27 @@ from protocols.rewards import RewardKind
 from protocols.rules import FROM_BASELINE
 from protocols.steps import flat_session
 
-__all__ = ["Check", "Kind", "meant"]
+__all__ = ["Check", "Heard", "Kind", "Role", "meant"]
 
 MAX_LETTERS = 400  # of a text on the person's screen: more cannot be read at a glance
 READ_AGAIN = 0.5  # of the clean time asked for, to be known after fitting
 AGAINST_REST = frozenset(BURSTS) | frozenset(REFERRED) | frozenset(COUPLED)
+
+
+class Heard(Shape):
+    """A sound, as far as a protocol cares: whether it marks rewards or follows the level."""
+
+    @property
+    def role(self) -> str:
+        """``on_reward`` or ``continuous``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Nothing of a sound but its role."""
+
+    role: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +58,7 @@ class Check:
     source: Source
     features: Mapping[str, Kind]
     pictures: Collection[str]
-    sounds: Collection[str]
+    sounds: Mapping[str, Heard]
     rewards: Mapping[str, RewardKind]
     allow_short: bool
 
@@ -381,9 +398,19 @@ class Check:
                 key=True,
             )
         for key, name in (("on_reward", sound.on_reward), ("continuous", sound.continuous)):
-            if name is not None and name not in self.sounds:
-                what, known = known_names("sound", name, self.sounds)
+            if name is None:
+                continue
+            fitting = [n for n, kind in self.sounds.items() if kind.role == key]
+            if name not in self.sounds:
+                what, known = known_names("sound", name, fitting)
                 yield at(("feedback", "sound", key), what, known)
+            elif name not in fitting:
+                other = "follows the level" if key == "on_reward" else "is played at a reward"
+                yield at(
+                    ("feedback", "sound", key),
+                    f"the sound `{name}` {other}; it cannot stand under `{key}`",
+                    f"one of {', '.join(fitting)}",
+                )
         if feedback.picture == "none" and not (sound.on_reward or sound.continuous):
             yield at(
                 ("feedback", "picture"),

@@ -33,6 +33,9 @@ def hints(protocol: Protocol) -> Iterator[str]:
         yield f"Training is with closed eyes, so the picture `{feedback.picture}` is not seen."
     if "closed" in eyes and not feedback.sound.continuous:
         yield "Training is with closed eyes and there is no continuous sound."
+    said = " ".join(step.say or "" for step in protocol.session)
+    if feedback.picture != "orb" and " orb" in said.lower():
+        yield f"The person is told of an orb, but sees the picture `{feedback.picture}`."
     yield from _on_thresholds(protocol)
     for rule in protocol.rules:
         learned = next((b for b in protocol.baseline if rule.feature in b.learn), None)

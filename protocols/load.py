@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.config import Map, Source, parse, read, validate
 from engine.errors import InputError, Problem, YamlError
-from protocols.checks import Check, Kind, meant
+from protocols.checks import Check, Heard, Kind, Role, meant
 from protocols.extend import extended, inherited
 from protocols.hints import hints, loosened
 from protocols.migrate import migrated
@@ -23,7 +23,12 @@ __all__ = ["Kind", "Loaded", "library", "load"]
 PICTURES = (
     "orb", "bar", "horizon", "garden", "flight", "puzzle", "video", "breath", "none",
 )  # fmt: skip
-SOUNDS = ("chime", "ambience", "tone_pitch", "tone_volume", "two_voices", "film")
+SOUNDS: Mapping[str, Heard] = {
+    "chime": Role("on_reward"),
+    **dict.fromkeys(
+        ("ambience", "tone_pitch", "tone_volume", "two_voices", "film"), Role("continuous")
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def load(
     features: Mapping[str, Kind],
     *,
     pictures: Collection[str] = PICTURES,
-    sounds: Collection[str] = SOUNDS,
+    sounds: Mapping[str, Heard] = SOUNDS,
     rewards: Mapping[str, RewardKind] = REWARDS,
     allow_short: bool = False,
     age_years: float | None = None,
@@ -86,8 +91,10 @@ def load(
         A library name (``smr_up``) or the path of a YAML file.
     features : mapping of str to Kind
         The registry of feature kinds.
-    pictures, sounds : collection of str
-        Names that may stand under `picture`, `on_reward` and `continuous`.
+    pictures : collection of str
+        Names that may stand under `picture`.
+    sounds : mapping of str to Heard
+        What may stand under `on_reward` and `continuous`, and which of the two.
     rewards : mapping of str to RewardKind
         The registry of reward rules.
     allow_short : bool

@@ -35,12 +35,21 @@ def yaml_blocks(name: str) -> list[str]:
     return re.findall(r"```yaml\n(.*?)```", page(name), re.DOTALL)
 
 
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings, as they are made from their words."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\s-]", "", h).strip().lower().replace(" ", "-") for h in headings}
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
 def test_links_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#\s]+)", text):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)\s]*)", text):
         if "://" not in target:
-            assert (path.parent / target).exists(), f"{path.name} -> {target}"
+            other = path.parent / target if target else path
+            assert other.exists(), f"{path.name} -> {target}"
+            if anchor:
+                assert anchor in anchors(other.read_text(encoding="utf-8")), f"{target}#{anchor}"
     assert len(re.findall("^```", text, re.MULTILINE)) % 2 == 0
 
 

@@ -147,10 +147,12 @@ def room_check(
     json_: Json = False,
 ) -> None:
     """Say what a room file means, or what is wrong in it, with line and column."""
+    from engine.perceived import check_media
     from engine.room import load_room
 
     with mistakes_as(json_):
         found = load_room(room)
+        check_media(found)
     if json_:
         print_json({"ok": True, "room": found.model_dump(mode="json")})
         return
@@ -179,6 +181,18 @@ def _described(room: Room) -> Iterator[str]:
     needed = {True: "required", False: "not required"}
     yield f"Screen:     number {screen.display}{full}{size}, {needed[screen.required]}"
     yield f"Sound:      {needed[sound.required]}, at most {100 * sound.cap:g} % of full scale"
+    styles = [k.replace("_", " ") for k in ("large_text", "high_contrast", "reduced_motion")
+              if getattr(room, k)]  # fmt: skip
+    own = [
+        *(k for k in ("images", "film") if getattr(room.media, k)),
+        *(name for name, _ in sound.files.given),
+    ]
+    yield f"Person:     {', '.join(['English' if room.language == 'en' else 'German', *styles])}"
+    if own:
+        yield f"Own files:  {', '.join(own)}"
+    if screen.photodiode != "none" or sound.click:
+        patch = f"patch {screen.photodiode}" if screen.photodiode != "none" else "no patch"
+        yield f"Measuring:  {patch}{', clicks' if sound.click else ''}"
     folder = room.record.folder or "the user's data folder"
     yield f"Recordings: {folder}; {room.record.keep_free_gb:g} GB of the disk stay free"
     if room.markers:

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from benchmarks.transport import (
+    BARE,
+    EARLY,
     FRAME_S,
     LIMITS,
     PROTOCOL,
     SETTLE_S,
+    STEADY,
     Part,
     compared,
     of_recording,
@@ -44,9 +47,10 @@ def test_the_quantiles_and_their_ratios() -> None:
     ids=["within both", "median too long", "95 % too long"],
 )
 def test_both_limits_decide(mine: Part, verdict: str) -> None:
-    made = table([a_part(10.0)], [mine])
-    assert made.notes[0].startswith(f"{verdict}:")
-    assert [row[0] for row in made.rows] == ["bare loop", "Neuroloop", "ratio"]
+    made = table({BARE: [a_part(10.0)], EARLY: [mine], STEADY: [a_part(12.0)]})
+    assert made.notes[0].startswith(f"{verdict}, {EARLY}:")
+    assert made.notes[1].startswith(f"MISS, {STEADY}:")
+    assert [row[0] for row in made.rows] == [BARE, EARLY, "ratio to it", STEADY, "ratio to it"]
     assert f"p50 at most {LIMITS['p50']:g}" in made.notes[0]
 
 

@@ -24,7 +24,7 @@ from feedback.guard import FlashGuard, SoundGuard, luminance
 from feedback.motion import Glow, LevelEase
 from feedback.registry import PICTURES
 from feedback.sound import Synth
-from feedback.window import WindowLoop, _sample
+from feedback.window import WindowLoop, _drawable, _sample
 from feedback.worker import Alive, Beat, Close, Fault, Key, Ready, WindowSpec
 
 FRAME_S = 1 / 60
@@ -320,6 +320,101 @@ class Strobe:
         surface.fill(colours[self._i // 3 % 4])
 
 
+def test_what_the_guard_held_back_is_not_told_as_shown() -> None:
+    """Level, patch and reward of a frame count only as far as the frame is on the screen."""
+
+    class Sheet:
+        def draw(self, surface: Any, moment: Any) -> None:
+            surface.fill((235, 235, 235) if moment.level > 0.5 else (0, 0, 0))
+
+    bench = Bench(photodiode="bottom-left").open()
+    bench.loop.screens.picture = Sheet()
+    bench.frames(3.0, level=0.0, rewards=0)
+    bench.port.out.clear()
+    bench.frames(0.2, level=1.0, rewards=1)
+    rows = bench.port.of(Presented)
+    held = [r for r in rows if r.guard & 2]
+    assert held
+    assert all(r.share < 1.0 for r in held)
+    assert all(r.level == rows[i - 1].level for i, r in enumerate(rows) if i and r.share == 0.0)
+    bench.frames(4.0, level=1.0, rewards=1)
+    assert sum(r.reward for r in bench.port.of(Presented)) == 1
+    assert bench.port.of(Presented)[-1].share == 1.0
+    bench.loop.close()
+
+
+def test_a_screen_that_fades_in_says_how_much_of_it_is_seen(bench: Bench) -> None:
+    bench.frames(2.0, screen="rest")
+    bench.port.out.clear()
+    bench.frames(1.5, screen="feedback", level=0.6)
+    shares = [r.share for r in bench.port.of(Presented)]
+    assert shares[0] < 0.2
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    lives = [r.live for r in bench.port.of(Presented)]
+    assert lives == sorted(lives)
+    assert bench.port.of(Presented)[-1].level == pytest.approx(0.6, abs=1e-3)
+
+
+def test_a_minimised_window_perceives_nothing(bench: Bench) -> None:
+    bench.frames(1.0, level=0.7)
+    pygame.event.post(pygame.event.Event(pygame.WINDOWMINIMIZED))
+    bench.frames(0.5, level=0.7)
+    assert bench.port.of(Presented)[-1].level is None
+    assert not bench.port.of(Beat)[-1].perceived
+    pygame.event.post(pygame.event.Event(pygame.WINDOWRESTORED))
+    bench.frames(0.5, level=0.7)
+    assert bench.port.of(Presented)[-1].level == pytest.approx(0.7, abs=1e-3)
+    assert bench.port.of(Beat)[-1].perceived
+
+
+@pytest.mark.parametrize(
+    ("spec", "perceived"),
+    [
+        ({"picture": "orb"}, True),
+        ({"picture": "none"}, True),  # silent because the operator wants it so
+        ({"picture": "none", "sound_enabled": True, "continuous": "ambience"}, True),
+        ({"picture": "none", "sound_enabled": True, "continuous": None}, True),  # chimes
+        ({"picture": "none", "sound_enabled": True, "on_reward": None, "continuous": None}, False),
+    ],
+)
+def test_whether_anything_is_perceived(spec: dict[str, Any], perceived: bool) -> None:
+    bench = Bench(**spec).open()
+    bench.frames(0.5, level=0.7)
+    assert bench.port.of(Beat)[-1].perceived == perceived
+    bench.loop.close()
+
+
+def test_a_lost_sound_device_neither_stops_the_picture_nor_promises_tones() -> None:
+    bench = Bench(picture="none", sound_enabled=True, continuous="ambience").open()
+    bench.frames(0.3, level=0.7)
+    assert bench.loop.screens.tones
+    assert bench.loop._speaker is not None
+    bench.loop._speaker.error = "Sound stopped: the device is gone"
+    bench.frames(0.3, level=0.7)
+    assert bench.loop.synth is None
+    assert not bench.loop.screens.tones
+    assert not bench.port.of(Beat)[-1].perceived
+    assert bench.port.of(Presented)[-1].level is None
+    bench.loop.close()
+
+
+def test_rewards_that_came_where_nothing_glows_have_grown_all_the_same(bench: Bench) -> None:
+    bench.frames(1.0, rewards=2)
+    bench.frames(0.2, rewards=3)
+    bench.frames(0.2, screen="rest", rewards=5)
+    assert bench.loop.growth.value == 5.0
+    bench.frames(1.0, screen="feedback", rewards=5)
+    assert bench.loop.growth.value == 5.0
+
+
+def test_a_huge_screen_is_drawn_smaller_and_enlarged() -> None:
+    assert _drawable((1920, 1080)) == (1920, 1080)
+    assert _drawable((3840, 2160)) == (1920, 1080)
+    assert _drawable((7680, 4320)) == (1920, 1080)
+    assert _drawable((2560, 1440)) == (1280, 720)
+
+
 def test_a_strobing_picture_is_tamed_on_the_surface(bench: Bench) -> None:
     bench.loop.screens.picture = Strobe()
     watch = FlashGuard(slope=False)
@@ -567,23 +662,36 @@ def ticking(clock: FakeClock, step_s: float) -> None:
     clock.now = now  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("screen_hz", [59.94, 60.0, 60.02])
-def test_vsync_sets_the_pace(monkeypatch: pytest.MonkeyPatch, screen_hz: float) -> None:
+@pytest.mark.parametrize(
+    ("screen_hz", "shown_hz"),
+    [(30, 30), (50, 50), (59.94, 60), (60.0, 60), (60.02, 60), (75, 75), (90, 90), (120, 60),
+     (144, 72), (165, 82.5), (240, 60)],
+)  # fmt: skip
+@pytest.mark.parametrize("draws_s", [0.001, 0.007])
+def test_vsync_sets_the_pace(
+    monkeypatch: pytest.MonkeyPatch, screen_hz: float, shown_hz: float, draws_s: float
+) -> None:
+    """Every turn of the screen, or every second or third of a fast one; some frames take longer."""
     bench = Bench()
     bench.port.inbox.append(bench.shown)
+    frames = 0
 
     def flip() -> None:
+        nonlocal frames
+        frames += 1
+        bench.clock.advance(draws_s if frames % 20 == 0 else 0.001)
         t = bench.clock.now()
         bench.clock.advance(np.ceil(t * screen_hz) / screen_hz - t)
 
     monkeypatch.setattr(bench.loop._door, "flip", flip)
     ticking(bench.clock, 1e-5)
+    bench.loop._keep_pace_with(screen_hz)
     bench.loop._vsync = True
     bench.loop.run()
     assert bench.loop._vsync
-    beats = bench.port.of(Beat)
-    assert beats[-1].missed == 0
-    assert beats[-1].fps == pytest.approx(60, abs=1)
+    assert bench.port.of(Beat)[-1].fps == pytest.approx(shown_hz, rel=0.06)
+    if draws_s < 0.002:
+        assert bench.port.of(Beat)[-1].missed == 0
 
 
 def test_a_driver_that_ignores_vsync_is_noticed() -> None:

@@ -303,6 +303,10 @@ MUTATED: dict[str, list[tuple[str, str, str]]] = {
         ("smooth: 0.3 s}", "smooth: 0.3 s, ^grows: up}", "`grows` goes with `range: dynamic`"),
         ("{feature: smr, from", "{feature: smr, range: dynamic, ^from", "`from` does not go with `range: dynamic`"),
         ("cues: tones", "cues: ^loud", "`loud` is not possible here"),
+        ("on_reward: chime", "on_reward: ^ambience", "the sound `ambience` follows the level; it cannot stand under `on_reward`"),
+        ("on_reward: chime", "on_reward: ^film", "cannot stand under `on_reward`"),
+        ("continuous: ambience", "continuous: ^chime", "the sound `chime` is played at a reward"),
+        ("continuous: ambience", "continuous: ^violin", "unknown sound `violin`"),
         ("picture: orb", "^picture:", "`picture` has no value"),
         # the top
         ("clinician: not needed", "clinician: ^maybe", "'present' or 'not needed'"),
@@ -350,6 +354,11 @@ MUTATED: dict[str, list[tuple[str, str, str]]] = {
         ("session:\n  - baseline\n", "session:\n  - baseline\n  - ^baseline\n", "`baseline` comes twice"),
     ],
     "trials": [
+        ("rate: 6 /min", "rate: ^6 Hz", "`6 Hz` is a frequency, not a pace"),
+        ("rate: 6 /min", "rate: ^12 /min", "12 /min is out of range"),
+        ("rate: 6 /min", "rate: ^6", "has no unit"),
+        ("in: 40 %", "in: ^80 %", "80 % is out of range"),
+        ("picture: breath\n  breath", "picture: bar\n  ^breath", "a pace of breathing means nothing to the picture `bar`"),
         ("  feature: slow", "  feature: ^slw", "did you mean `slow`"),
         ("task: 6 s\n  judge: 2 s", "task: 1 s\n  judge: ^2 s", "the task lasts 1 s"),
         ("task: 6 s", "task: ^6", "has no unit"),
