@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.errors import InputError
 from engine.frames import Float
-from feedback.loudness import dbfs, loudest_ms, loudness_ms
+from feedback.loudness import a_weighted_ms, a_weighting_db, dbfs, loudness_ms
 from feedback.registry import CUES
 from feedback.voices import CHIME_PEAK, CUE_PEAK, RATE_HZ, levelled
 
@@ -29,7 +29,12 @@ OTHERS_LONGEST_S = 10.0
 SHORTEST_LOOP_S = 5.0  # a shorter one would repeat at a rhythm of the EEG, or nearly
 LARGEST_BYTES = 400_000_000
 SILENT_DBFS = -65.0
+TOO_LOW_DB = 40.0  # between a file and what the ear hears of it: a sine of 25 Hz
+PART = 1 << 16  # samples of a loop that are looked at together
 LEAD_BELOW = 0.003  # of the peak: what comes before that is silence, which would only delay
+PIECE_S = 0.005  # in which loudness is looked at
+PIECE_BELOW_DB = 20.0  # of the loudest piece: what is less does not count as sound
+SHORTEST_S = 0.030  # a shorter one is a click
 FADE_S = 0.020
 OVERLAP_S = 1.0  # of a loop's end with its beginning
 SPLIT_HZ = 700.0  # between warm and bright
@@ -105,7 +110,7 @@ def once(name: str, path: str, rate_hz: int = RATE_HZ) -> Float32:
     """Return a sound that is played once, shape ``(n, 2)``.
 
     Silence before it is cut, since a reward must come at once; it begins and ends within 20 ms;
-    it is as loud as the built-in ones.
+    it is as loud as the built-in ones. What is only a click is refused: it startles.
 
     Raises
     ------
@@ -120,9 +125,56 @@ def once(name: str, path: str, rate_hz: int = RATE_HZ) -> Float32:
     ramp = 0.5 - 0.5 * np.cos(np.pi * np.arange(fade) / max(1, fade))
     wave[:fade] *= ramp[:, None]
     wave[len(wave) - fade :] *= ramp[::-1, None]
-    if dbfs(loudest_ms(wave, rate_hz)) < SILENT_DBFS:
-        raise _wrong(name, f"can hardly be heard: {path}", "Record it louder.")
+    _refuse_click(name, path, wave, rate_hz)
     return levelled(wave, rate_hz, CHIME_PEAK if name == "chime" else CUE_PEAK)
+
+
+def _refuse_click(name: str, path: str, wave: Float, rate_hz: int) -> None:
+    """Refuse what, as it would be played, is not heard, or for less than 30 ms altogether.
+
+    To the ear's weighting a step of the mean is a click as much as an impulse is.
+    """
+    n = round(PIECE_S * rate_hz)
+    heard = _weighted(wave, rate_hz)
+    pieces = heard[: len(heard) // n * n].reshape(-1, n, 2)
+    ms = np.square(pieces).mean(axis=1).max(axis=1)
+    _refuse_unheard(name, path, float(np.square(wave).max()) / 2.0, float(ms.max()))
+    lasts_s = PIECE_S * np.count_nonzero(ms > ms.max() * 10.0 ** (-PIECE_BELOW_DB / 10.0))
+    if lasts_s < SHORTEST_S:
+        raise _wrong(
+            name,
+            f"is only a click: {path}",
+            f"Give a sound that is heard for {1000.0 * SHORTEST_S:.0f} ms or longer.",
+        )
+
+
+def _refuse_unheard(name: str, path: str, plain_ms: float, heard_ms: float) -> None:
+    if dbfs(heard_ms) < SILENT_DBFS:
+        raise _wrong(name, f"can hardly be heard: {path}", "Record it louder.")
+    if dbfs(heard_ms) < dbfs(plain_ms) - TOO_LOW_DB:
+        raise _wrong(
+            name, f"is too low to be heard: {path}", "Give a sound that has more than 30 Hz in it."
+        )
+
+
+def _loop_ms(loop: Float32, rate_hz: int) -> tuple[float, float]:
+    """Return the mean square of a loop, plain and as the ear weights it, by parts of it."""
+    n = min(PART, len(loop))
+    window = (np.sin(np.pi * (np.arange(n) + 0.5) / n) * np.sqrt(2.0))[:, None]
+    starts = np.linspace(0, len(loop) - n, min(32, 2 * len(loop) // n)).astype(int)
+    parts = [loop[at : at + n] * window for at in starts]
+    plain = float(np.mean([np.square(p).mean(axis=0).max() for p in parts]))
+    return plain, float(np.mean([a_weighted_ms(p, rate_hz) for p in parts]))
+
+
+def _weighted(wave: Float, rate_hz: int) -> Float:
+    """Return a wave with the A-weighting of the ear, an eighth of a second longer at both ends."""
+    before = np.zeros((rate_hz // 8, 2))
+    padded = np.concatenate([before, wave, before])
+    size = 1 << (len(padded) - 1).bit_length()
+    weights = 10.0 ** (a_weighting_db(np.fft.rfftfreq(size, 1.0 / rate_hz)) / 20.0)
+    spectrum = np.fft.rfft(padded, size, axis=0) * weights[:, None]
+    return np.asarray(np.fft.irfft(spectrum, size, axis=0)[: len(padded)])
 
 
 def layers(path: str, rate_hz: int = RATE_HZ) -> tuple[Float32, Float32]:
@@ -144,6 +196,7 @@ def layers(path: str, rate_hz: int = RATE_HZ) -> tuple[Float32, Float32]:
             f"It is repeated over and over: let it last {SHORTEST_LOOP_S:.0f} s at least.",
         )
     loop = _seamless(wave, rate_hz)
+    _refuse_unheard("ambience", path, *_loop_ms(loop, rate_hz))
     warm = _low_passed(loop, rate_hz)
     bright = loop - warm
     a, b = loudness_ms(warm, rate_hz), loudness_ms(bright, rate_hz)

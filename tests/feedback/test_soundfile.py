@@ -23,6 +23,13 @@ def tone(hz: float, seconds: float, peak: float = 0.3, rate: int = 22050) -> NDA
     return peak * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate)
 
 
+def within(part: NDArray[Any], seconds: float = 1.0, rate: int = 22050) -> NDArray[np.float64]:
+    """Return a part with silence around it."""
+    out = np.zeros(round(seconds * rate))
+    out[4000 : 4000 + len(part)] = part
+    return out
+
+
 def wav(path: Path, samples: NDArray[Any], rate: int = 22050) -> str:
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1 if samples.ndim == 1 else samples.shape[1])
@@ -87,7 +94,7 @@ def test_other_formats_whatever_the_name(tmp_path: Path, codec: str, name: str) 
 
 def test_a_short_peak_stays_below_the_limit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    crack = rng.normal(size=4000) * np.exp(-np.arange(4000) / 60.0)
+    crack = rng.normal(size=8000) * np.exp(-np.arange(8000) / 300.0)
     made = once("chime", wav(tmp_path / "a.wav", 0.9 * crack / np.abs(crack).max()))
     assert np.abs(made).max() <= CHIME_PEAK + 1e-6
 
@@ -103,6 +110,20 @@ def test_a_short_peak_stays_below_the_limit(tmp_path: Path) -> None:
         ("baseline", b"\xff\xfb\x00\x00" + b"\x01" * 50, "", ""),
         ("chime", np.zeros(9000), "is silent", "louder"),
         ("chime", tone(440.0, 11.0), "lasts 11.0 s", "10 s or less"),
+        ("chime", 0.5 * np.ones(9000), "is only a click", "30 ms or longer"),
+        ("chime", within(np.array([0.9])), "is only a click", "30 ms or longer"),
+        ("chime", within(-0.5 * np.ones(9000)), "is only a click", "30 ms or longer"),
+        ("wake", within(np.r_[0.9, np.zeros(4000), 0.9]), "can hardly be heard", "louder"),
+        ("end", within(0.5 * np.minimum(1, np.arange(9000) / 100)), "is only a click", "30 ms"),
+        ("rest", np.repeat([0.4, -0.4], 9000), "is only a click", "30 ms or longer"),
+        ("start", within(tone(1000.0, 0.003)), "is only a click", "30 ms or longer"),
+        ("wake", within(tone(900.0, 0.02)), "is only a click", "30 ms or longer"),
+        ("end", tone(5.0, 1.03, 0.9), "too low", "30 Hz"),
+        ("chime", tone(15.0, 1.03, 0.9), "too low", "30 Hz"),
+        ("ambience", tone(8.0, 6.3, 0.9), "can hardly be heard", "louder"),
+        ("ambience", tone(22.0, 6.3, 0.9), "too low", "30 Hz"),
+        ("ambience", within(np.array([0.9]), 6.0), "can hardly be heard", "louder"),
+        ("ambience", 0.5 * np.ones(6 * 22050), "can hardly be heard", "louder"),
         ("ambience", tone(440.0, 2.0), "lasts only 2.0 s", "5 s at least"),
         ("start", np.zeros(0), "is silent", ""),
         ("gong", tone(440.0, 1.0), "has no meaning", "chime"),
@@ -121,6 +142,21 @@ def test_what_cannot_be_used_is_refused_before_the_session(
     assert words in caught.value.what
     assert fix in caught.value.fix
     assert f"`files: {name}`" in caught.value.what
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("chime", within(tone(900.0, 0.04))),
+        ("chime", within(tone(900.0, 0.2) * np.exp(-np.arange(4410) / 220.0))),  # a wood block
+        ("start", tone(45.0, 0.5)),
+        ("ambience", tone(45.0, 6.0)),
+    ],
+)
+def test_what_is_short_or_low_and_can_be_heard_is_taken(
+    tmp_path: Path, name: str, content: NDArray[Any]
+) -> None:
+    check_file(name, wav(tmp_path / "a.wav", content))
 
 
 def test_without_the_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
