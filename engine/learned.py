@@ -33,7 +33,7 @@ from engine.measures import (
     trend,
 )
 from engine.recording import Recording
-from engine.shown import counted_misses, missed_between, shown, sound_of
+from engine.shown import missed_between, shown, sound_of
 from engine.words import rounded
 from protocols.baseline import causes_of
 from protocols.phrases import leaves
@@ -120,9 +120,7 @@ class _Reader(Grid):
             shown=seen,
             sound=sound_of(self.recording.events),
             delay_s=delays_s(numbers(self.header.get("delay_s")), filters, self.protocol),
-            missed_frames=(
-                counted_misses(self.recording.events) if seen.missed is None else seen.missed
-            ),
+            missed_frames=seen.most_missed,
             muscle_uv=self.muscle_uv,
             muscle_limits_uv=self._muscle_limits,
             filters=filters,
@@ -405,7 +403,7 @@ class _Reader(Grid):
     def _flipped(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
         """Return the blocks with how many flips of the screen were missed in them."""
         spans = [(round(b.start_s * self.rate_hz), round(b.end_s * self.rate_hz)) for b in blocks]
-        missed = missed_between(self.recording.presented, spans)
+        missed = missed_between(self.recording, spans)
         return tuple(replace(b, missed_flips=n) for b, n in zip(blocks, missed, strict=True))
 
     def _rose(self, block: Block, rest_uv: float | None) -> bool:

@@ -403,11 +403,14 @@ class Sound:
         From a change to the device, as measured in the window.
     dose_pa2h : float or None
         At the ear, over the session; None while loudness is not calibrated.
+    device : str or None
+        By what it went out, as `engine.shown.back_end` names it; empty: there was no sound.
     """
 
     buffer_ms: float | None = None
     delay_ms: float | None = None
     dose_pa2h: float | None = None
+    device: str | None = None
 
     def share_of_week(self, allowance_pa2h: float) -> float | None:
         """Return the dose as a share of what a week allows."""
@@ -445,9 +448,13 @@ class Shown:
     fps : float or None
         Flips per second.
     period_ms : float or None
-        Median time between two flips.
+        Time between two flips as it should be.
+    period_told : bool
+        Whether the window said so; else it is the median wait, which hides steady losses.
     missed : int or None
         Flips that did not happen: of each longer wait the further periods in it.
+    counted : int or None
+        The same as the window counted itself.
     level_s, neutral_s, heard_s : float or None
         Time with a level, with a picture or curtain without one, and with a sound that follows
         the level.
@@ -465,17 +472,26 @@ class Shown:
     seconds: float | None = None
     fps: float | None = None
     period_ms: float | None = None
+    period_told: bool = False
     missed: int | None = None
+    counted: int | None = None
     level_s: float | None = None
     neutral_s: float | None = None
     heard_s: float | None = None
 
     @property
+    def most_missed(self) -> int | None:
+        """Flips that did not happen, by the larger of both counts."""
+        known = [n for n in (self.missed, self.counted) if n is not None]
+        return max(known) if known else None
+
+    @property
     def missed_share(self) -> float | None:
         """Share of the flips that should have been and were not."""
-        if self.missed is None or not self.frames:
+        missed = self.most_missed
+        if missed is None or not self.frames:
             return None
-        return self.missed / (self.frames + self.missed)
+        return missed / (self.frames + missed)
 
 
 @dataclass(frozen=True)

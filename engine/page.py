@@ -20,7 +20,7 @@ from engine.learned import COUNTED, MUSCLE_FLAG, MUSCLE_GATED
 from engine.measures import ADULT_PA2H, CHILD_PA2H, Block, Course, Delay, Learned, Resting
 from engine.recording import Recording
 from engine.screening import STATEMENT
-from engine.shown import delay_limit_ms
+from engine.shown import UNHEARD, delay_limit_ms
 from engine.words import (
     Picture,
     Unknown,
@@ -47,6 +47,7 @@ __all__ = [
     "weighted",
 ]
 
+LEAST_FPS = 55.0  # a picture below this is told
 NEAR_Z = 0.1  # closer to rest than a tenth of the baseline's spread is "about the same"
 ENDS = {
     "complete": "as planned",
@@ -1058,25 +1059,46 @@ class Page:
             said += f"; {seen.unreported} of them not reported"
         return said
 
+    @property
+    def too_slow(self) -> str:
+        """What is wrong with the rate of frames; empty when nothing is, or it is not known."""
+        fps = self.told.shown.fps
+        if fps is None or fps >= LEAST_FPS:
+            return ""
+        return f"only {fps:.1f} frames per second: less than {LEAST_FPS:.0f}"
+
     def _missed_row(self) -> Iterator[tuple[str, Any]]:
         told, seen = self.told, self.told.shown
         if told.missed_frames is None:
             yield "Missed flips", Unknown("the recording holds no count of frames")
             return
         said = str(told.missed_frames)
+        if seen.missed is not None and seen.counted not in (None, seen.missed):
+            said += f" (by the times of the frames {seen.missed}, by the window {seen.counted})"
         if seen.missed_share is not None:
             said += f", {100.0 * seen.missed_share:.2g} % of the flips that should have been"
         worst = max(told.blocks, key=lambda b: b.missed_flips or 0, default=None)
         if worst is not None and worst.missed_flips:
             said += f"; most in {worst.label}: {worst.missed_flips}"
+        if seen.missed is not None and not seen.period_told:
+            said += (
+                "; against the median wait, which hides steady losses: the window did not say how "
+                "long a frame should last"
+            )
         yield "Missed flips", said
 
     def _sound_rows(self) -> Iterator[tuple[str, Any]]:
         sound = self.told.sound
-        if sound.buffer_ms:
-            yield "Sound waiting in the device", f"{sound.buffer_ms:.0f} ms"
-        if sound.delay_ms is not None:
-            yield "From a change to the device, measured", f"{sound.delay_ms:.0f} ms"
+        if sound.device is not None and sound.device.casefold() in UNHEARD:
+            none = Unknown(f"no sound device: {sound.device} driver")
+            yield "Sound waiting in the device", none
+        else:
+            by = f" ({sound.device})" if sound.device else ""
+            if sound.buffer_ms:
+                yield "Sound waiting in the device", f"up to {sound.buffer_ms:.0f} ms{by}"
+            if sound.delay_ms is not None:
+                said = f"{sound.delay_ms:.0f} ms, the median"
+                yield "From a change to the device, measured", said
         adult, child = (sound.share_of_week(x) for x in (ADULT_PA2H, CHILD_PA2H))
         if sound.dose_pa2h is None or adult is None or child is None:
             yield "Sound dose", Unknown("not calibrated, or there was no sound")

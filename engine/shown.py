@@ -1,7 +1,8 @@
-"""What reached the person: delays, frames and the guard, from the ``presented`` stream alone.
+"""What reached the person: delays, frames and the guard, from the ``presented`` stream.
 
-Pure functions over a recording. Recordings of versions up to 0.1 have one row per value and no
-number of the frame; what only frames can tell is None there, never 0.
+Pure functions over a recording. How long a frame should last is told by the event ``window``.
+Recordings of versions up to 0.1 have one row per value and no number of the frame; what only frames
+can tell is None there, never 0.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from engine.recording import Recording, Table
 from protocols.model import Protocol
 
 __all__ = [
+    "back_end",
     "counted_misses",
     "delay_limit_ms",
     "first_flips",
     "missed_between",
+    "period_s",
     "shown",
     "sound_of",
 ]
@@ -38,13 +41,23 @@ SLOWER = frozenset(
     }
 )  # fmt: skip
 ENVELOPE_MS, SLOWER_MS = 250.0, 500.0  # from brain to picture, at most
+RATE_HZ = 60.0  # of the window, where no screen keeps the time
+BACK_ENDS = frozenset(
+    {
+        "wasapi", "directsound", "winmm", "core audio", "coreaudio", "sndio", "audio(4)", "oss",
+        "pulseaudio", "pipewire", "alsa", "jack", "aaudio", "opensl|es", "web audio", "null",
+        "mixer", "dummy", "disk",
+    }
+)  # fmt: skip
+UNHEARD = ("dummy", "disk", "null")
+"""Back ends that nobody hears."""
 NO_CLOCK = "the clock of the amplifier was never compared with this computer's"
 
 
 def shown(recording: Recording) -> Shown:
     """Return everything that the ``presented`` stream tells."""
     table = recording.presented
-    flips = _Flips(table)
+    flips = _Flips(recording)
     delay_s, why = _delays_s(recording)
     level = np.isfinite(table.column("level"))
     seq = table.column("seq")
@@ -54,7 +67,7 @@ def shown(recording: Recording) -> Shown:
         age=_delay(delay_s, why),
         live_age=_delay(delay_s[level], why or "no frame showed a level"),
         rows=len(seq),
-        values=len(np.unique(seq[np.isfinite(seq) & (seq >= 0)])),
+        values=len(np.unique(seq[np.isfinite(seq) & (seq >= 0) & _new(table)])),
         rewards=int(np.nansum(table.column("reward"))),
         guard=_guard(recording),
         frames=flips.frames if timed else None,
@@ -62,7 +75,9 @@ def shown(recording: Recording) -> Shown:
         seconds=float(flips.waited_s.sum()) if timed else None,
         fps=flips.fps,
         period_ms=None if flips.period_s is None else 1e3 * flips.period_s,
+        period_told=flips.told,
         missed=int(flips.missed.sum()) if timed and flips.period_s is not None else None,
+        counted=counted_misses(recording.events),
         level_s=float(flips.lasts_s[level].sum()) if timed else None,
         neutral_s=float(flips.lasts_s[_neutral(table) & ~level].sum()) if timed else None,
         heard_s=float(flips.lasts_s[np.isfinite(_column(table, "heard"))].sum()) if timed else None,
@@ -70,21 +85,40 @@ def shown(recording: Recording) -> Shown:
 
 
 def first_flips(table: Table) -> np.ndarray:
-    """Return the row of the first flip of every value, in the order of the values."""
+    """Return the row of the first flip of every value, in the order of the values.
+
+    A flip that shows the frame before once more shows no value for the first time.
+    """
     seq, t, flip = (table.column(c) for c in ("seq", "t", "t_flip"))
-    use = np.flatnonzero(np.isfinite(t) & np.isfinite(flip) & np.isfinite(seq))
+    use = np.flatnonzero(np.isfinite(t) & np.isfinite(flip) & np.isfinite(seq) & _new(table))
     order = use[np.argsort(flip[use], kind="stable")]
     rows: np.ndarray = order[np.unique(seq[order], return_index=True)[1]]
     return rows
 
 
-def missed_between(table: Table, spans: Sequence[tuple[int, int]]) -> list[int | None]:
+def missed_between(recording: Recording, spans: Sequence[tuple[int, int]]) -> list[int | None]:
     """Return for spans of `seq`, ends included, how many flips were missed in them."""
-    flips = _Flips(table)
+    flips = _Flips(recording)
     if not flips.known or flips.period_s is None:
         return [None] * len(spans)
-    seq = table.column("seq")
+    seq = recording.presented.column("seq")
     return [int(flips.missed[(seq >= a) & (seq <= b)].sum()) for a, b in spans]
+
+
+def period_s(window: Mapping[str, object]) -> float | None:
+    """Return how long a frame should last, by what the window said of itself when it opened.
+
+    With the screen keeping the time every turn of it is a frame, or every second or third one of a
+    fast screen; else the window keeps 60 a second itself. None where it did not say.
+    """
+    vsync, refresh_hz = window.get("vsync"), number(window.get("refresh_hz"))
+    if not isinstance(vsync, bool):
+        return None
+    if not vsync:
+        return 1.0 / RATE_HZ
+    if refresh_hz is None or refresh_hz <= 0.0:
+        return None
+    return max(1, int(refresh_hz / RATE_HZ + 0.01)) / refresh_hz
 
 
 def counted_misses(events: Sequence[Event]) -> int | None:
@@ -101,11 +135,21 @@ def counted_misses(events: Sequence[Event]) -> int | None:
 def sound_of(events: Sequence[Event]) -> Sound:
     """Return what the window told of its sound, the newest of each."""
     told: dict[str, float] = {}
+    device: str | None = None
     for event in events:
         if event.kind in ("window", "window_end"):
             keys = ("buffer_ms", "sound_delay_ms", "dose_pa2h")
             told |= {k: x for k in keys if (x := number(event.data.get(k))) is not None}
-    return Sound(told.get("buffer_ms"), told.get("sound_delay_ms"), told.get("dose_pa2h"))
+            if isinstance(said := event.data.get("audio"), str):
+                device = back_end(said)
+    buffer_ms, delay_ms = told.get("buffer_ms"), told.get("sound_delay_ms")
+    return Sound(buffer_ms, delay_ms, told.get("dose_pa2h"), device)
+
+
+def back_end(audio: str) -> str:
+    """Return by what the sound went out, without the name of the device; empty: there was none."""
+    name = audio.split(":", 1)[0].strip()
+    return name if not name or name.casefold() in BACK_ENDS else "another device"
 
 
 def delay_limit_ms(protocol: Protocol | None, name: str) -> float | None:
@@ -133,7 +177,8 @@ def delay_limit_ms(protocol: Protocol | None, name: str) -> float | None:
 class _Flips:
     """The times of all frames. A window that was opened again begins its numbers anew."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, recording: Recording) -> None:
+        table = recording.presented
         frame, flip = _column(table, "frame"), table.column("t_flip")
         self.known = bool(len(frame)) and bool((frame >= 0).all() and np.isfinite(flip).all())
         n = len(frame) if self.known else 0
@@ -144,20 +189,62 @@ class _Flips:
         self.waited_s: Float = np.where(on, waits, 0.0)
         self.unreported = int((self._steps[on] - 1.0).sum())
         self.frames = n + self.unreported
-        self.period_s = float(np.median(waits[on] / steps[on])) if on.any() else None
+        self.period_s: float | None = None
+        self.told = False  # by the window; else it is the median wait
         self.lasts_s: Float = np.zeros(n)
         self.missed = np.zeros(n, dtype=np.int64)  # before each frame
-        if n and self.period_s is not None:
-            self.lasts_s[:] = self.period_s
-            self.lasts_s[:-1][on] = waits[on]
-            late = np.rint(self.waited_s / self.period_s) - self._steps
-            self.missed[1:] = np.where(on, np.maximum(late, 0.0), 0.0).astype(np.int64)
+        if not n:
+            return
+        # Of a window that steadily shows half its frames the median wait would tell nothing.
+        should_s = _should_s(recording.events, flip, ~on)
+        self.told = bool(np.isfinite(should_s).all())
+        if not self.told and on.any():
+            should_s = np.full(n, float(np.median(waits[on] / steps[on])))
+        if not np.isfinite(should_s).all():
+            return
+        self.period_s = float(np.median(should_s))
+        self.lasts_s[:] = should_s
+        self.lasts_s[:-1][on] = waits[on]
+        late = np.rint(self.waited_s / should_s[1:]) - self._steps
+        self.missed[1:] = np.where(on, np.maximum(late, 0.0), 0.0).astype(np.int64)
 
     @property
     def fps(self) -> float | None:
         """Frames per second while a window was open."""
         waited_s = float(self.waited_s.sum())
         return float(self._steps.sum()) / waited_s if waited_s > 0.0 else None
+
+
+def _should_s(events: Sequence[Event], flip: Float, breaks: Bool) -> Float:
+    """Return how long each frame should last by what its window said; NaN where it did not."""
+    opened = [(e.t, period_s(e.data)) for e in events if e.kind == "window"]
+    if not opened:
+        return np.full(len(flip), np.nan)
+    # What a window says may be read after its first frames, never after its last one.
+    ends = np.append(np.flatnonzero(breaks), len(flip) - 1)
+    lengths = np.diff(ends, prepend=-1)
+    at = np.searchsorted([t for t, _ in opened], flip[ends], side="right") - 1
+    told = np.array([np.nan if p is None else p for _, p in opened])
+    return np.repeat(told[np.maximum(at, 0)], lengths)
+
+
+def _new(table: Table) -> Bool:
+    """Return which rows brought something new to the screen; the others repeat what was there."""
+    share = _column(table, "share")
+    return ~(share <= 0.0)  # recordings without this column repeat nothing
+
+
+def _on_screen(table: Table) -> np.ndarray:
+    """Return for every row the row whose picture was on the screen, -1 where none was yet."""
+    n = len(table.values)
+    rows = np.where(_new(table), np.arange(n), -1)
+    # Another window begins with nothing of the one before.
+    frame = _column(table, "frame")
+    begins = np.flatnonzero(np.diff(frame, prepend=np.inf) < 1)
+    found = np.maximum.accumulate(rows) if n else rows
+    first = np.zeros(n, dtype=np.int64)
+    first[begins] = begins
+    return np.where(found >= np.maximum.accumulate(first), found, -1) if n else found
 
 
 def _column(table: Table, name: str) -> Float:
@@ -181,11 +268,15 @@ class _Delays(NamedTuple):
 
 
 def _delays_s(recording: Recording) -> _Delays:
-    """Return from each row's stamp to its flip, NaN where the row has no stamp; and why none."""
+    """Return from the stamp of what was on the screen to each flip, NaN without one; why none.
+
+    A flip that repeats the frame before shows an older value than its row names.
+    """
     table = recording.presented
     if not len(table.values):
         return _Delays(np.zeros(0), "nothing was presented")
-    seq, t, flip = (table.column(c) for c in ("seq", "t", "t_flip"))
+    at, flip = _on_screen(table), table.column("t_flip")
+    seq, t = (np.where(at >= 0, table.column(c)[at], np.nan) for c in ("seq", "t"))
     delay_s = np.full(len(t), np.nan)
     use = np.isfinite(t) & np.isfinite(flip) & np.isfinite(seq)
     offset = _offset_at(recording, flip[use], seq[use], t[use])

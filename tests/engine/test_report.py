@@ -440,7 +440,7 @@ def test_what_reached_the_person_is_on_the_page(recording: Recording) -> None:
     told = learned(frames)
     assert told.missed_frames == told.shown.missed
     events = [
-        Event(T0, 0, "window", {"buffer_ms": 46.4}),
+        Event(T0, 0, "window", {"buffer_ms": 46.4, "audio": "ALSA: AirPods of Anna"}),
         Event(T0, 0, "window_end", {"missed": 7, "sound_delay_ms": 52.0, "dose_pa2h": 0.002}),
     ]
     page = build_report(replace(frames, events=(*frames.events, *events)))
@@ -448,15 +448,42 @@ def test_what_reached_the_person_is_on_the_page(recording: Recording) -> None:
     for said in (
         "Age of the newest sample at each flip",
         f"Frames {told.shown.frames}, {told.shown.fps:.1f} per second",
-        f"Missed flips {told.shown.missed}, ",
+        f"Missed flips {told.shown.missed} (by the times of the frames {told.shown.missed}, by the "
+        "window 7), ",
+        "against the median wait, which hides steady losses",
         "Rewards that began to show",
         "with a level",
-        "Sound waiting in the device 46 ms",
-        "From a change to the device, measured 52 ms",
+        "Sound waiting in the device up to 46 ms (ALSA)",
+        "From a change to the device, measured 52 ms, the median",
         "0.0020 Pa²h: 0.12 % of an adult's weekly allowance, 0.40 % of a child's",
     ):
         assert said in text, said
     assert "Sound dose not known (not calibrated" in Reader(build_report(frames)).text
+    assert "Anna" not in text.split("What reached the person")[1].split("Electrodes")[0]
+
+
+def test_a_device_that_nobody_hears_is_no_device(recording: Recording) -> None:
+    events = [
+        Event(T0, 0, "window", {"buffer_ms": 104.0, "audio": "dummy"}),
+        Event(T0, 0, "window_end", {"sound_delay_ms": 78.0}),
+    ]
+    text = Reader(build_report(replace(by_frames(recording), events=tuple(events)))).text
+    assert "Sound waiting in the device not known (no sound device: dummy driver)" in text
+    assert "From a change to the device" not in text
+
+
+@pytest.mark.parametrize(("step_s", "flagged"), [(1 / 50, True), (1 / 60, False)])
+def test_a_slow_picture_is_flagged(recording: Recording, step_s: float, flagged: bool) -> None:
+    frames = by_frames(recording)
+    values = frames.presented.values.copy()
+    values[:, 3] = T0 + step_s * np.arange(len(values))
+    event = Event(T0, 0, "window", {"refresh_hz": 1 / step_s, "vsync": True})
+    paced = Table(frames.presented.columns, values)
+    page = build_report(replace(frames, presented=paced, events=(*frames.events, event)))
+    said = '<span class="flag">only 50.0 frames per second: less than 55</span>'
+    assert (said in page) == flagged
+    assert "hides steady losses" not in page
+    assert "<dt>Missed flips</dt><dd>0, 0 % of" in page
 
 
 def test_feedback_that_is_too_late_is_flagged(recording: Recording) -> None:

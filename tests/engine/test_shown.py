@@ -18,10 +18,12 @@ from engine.measures import ADULT_PA2H, CHILD_PA2H, Sound
 from engine.record import Recorder
 from engine.recording import Recording, Table, read
 from engine.shown import (
+    back_end,
     counted_misses,
     delay_limit_ms,
     first_flips,
     missed_between,
+    period_s,
     shown,
     sound_of,
 )
@@ -154,7 +156,7 @@ def test_time_and_missed_flips_follow_from_the_frames(
 
 
 def test_missed_flips_are_told_by_block(recording: Recording) -> None:
-    assert missed_between(recording.presented, [(0, 200), (205, 400), (250, 251)]) == [0, 3, 3]
+    assert missed_between(recording, [(0, 200), (205, 400), (250, 251)]) == [0, 3, 3]
 
 
 def test_frames_that_were_not_reported_are_not_missed(tmp_path: Path) -> None:
@@ -182,7 +184,140 @@ def test_recordings_with_one_row_per_value_tell_what_they_can(recording: Recordi
     assert set(unknown) == {None}
     assert told.missed_share is None
     assert told.values == told.rows == told.transport.n
-    assert missed_between(old, [(0, 100)]) == [None]
+    assert missed_between(replace(recording, presented=old), [(0, 100)]) == [None]
+
+
+def paced(
+    recording: Recording, waits_s: Sequence[float], window: dict[str, object] | None
+) -> Recording:
+    """Return the recording with a frame after each wait, and what the window said of itself."""
+    flips = T0 + np.concatenate([[0.0], np.cumsum(waits_s)])
+    values = np.tile(recording.presented.values[0], (len(flips), 1))
+    columns = recording.presented.columns
+    values[:, columns.index("t_flip")] = flips
+    values[:, columns.index("frame")] = np.arange(1.0, len(flips) + 1)
+    events = () if window is None else (Event(T0 + 0.3, 0, "window", window),)
+    return replace(recording, presented=Table(columns, values), events=events)
+
+
+UNPACED: dict[str, object] = {"refresh_hz": 60.0, "vsync": False}
+
+
+@pytest.mark.parametrize(
+    ("waits_ms", "missed"),
+    [
+        ([1000 / 30] * 300, 300),  # half of all, steadily
+        ([16.7, 33.3] * 150, 150),
+        ([16.7, 33.3, 33.3] * 100, 200),
+        ([11.7, 13.0, 16.7, 15.2] * 75, 0),  # new values are shown early
+        ([1000 / 60] * 300, 0),
+        ([16.7, 16.7, 50.0] * 100, 200),
+    ],
+)
+def test_missed_flips_are_told_by_the_period_that_should_have_been(
+    recording: Recording, waits_ms: list[float], missed: int
+) -> None:
+    told = shown(paced(recording, [w / 1000 for w in waits_ms], UNPACED))
+    assert (told.missed, told.period_told) == (missed, True)
+    assert told.period_ms == pytest.approx(1000 / 60)
+    assert told.missed_share == pytest.approx(missed / (301 + missed))
+
+
+def test_without_the_windows_word_the_median_wait_must_do(recording: Recording) -> None:
+    told = shown(paced(recording, [1 / 30] * 300, None))
+    assert (told.missed, told.period_told) == (0, False)
+    assert told.period_ms == pytest.approx(1000 / 30)
+    assert told.fps == pytest.approx(30.0)
+
+
+def test_each_window_is_judged_by_its_own_screen(recording: Recording) -> None:
+    one = paced(recording, [1 / 60] * 60, {"refresh_hz": 60.0, "vsync": True})
+    two = paced(recording, [1 / 50] * 60, None).presented.values.copy()
+    two[:, one.presented.columns.index("t_flip")] += 20.0
+    both = Table(one.presented.columns, np.concatenate([one.presented.values, two]))
+    again = Event(T0 + 20.4, 0, "window", {"refresh_hz": 50.0, "vsync": True})
+    told = shown(replace(one, presented=both, events=(*one.events, again)))
+    assert (told.missed, told.frames, told.period_told) == (0, 122, True)
+
+
+@pytest.mark.parametrize(
+    ("refresh_hz", "vsync", "hz"),
+    [
+        (60.0, True, 60.0),
+        (59.94, True, 59.94),
+        (50.0, True, 50.0),
+        (75.0, True, 75.0),
+        (119.88, True, 59.94),
+        (144.0, True, 72.0),
+        (240.0, True, 60.0),
+        (144.0, False, 60.0),
+        (None, False, 60.0),
+        (None, True, None),
+        (0.0, True, None),
+        (60.0, None, None),
+    ],
+)
+def test_how_long_a_frame_should_last(
+    refresh_hz: float | None, vsync: bool | None, hz: float | None
+) -> None:
+    period = period_s({"refresh_hz": refresh_hz, "vsync": vsync})
+    assert (period is None) if hz is None else period == pytest.approx(1 / hz)
+
+
+def test_the_larger_count_of_missed_flips_stands(recording: Recording) -> None:
+    frames = paced(recording, [1 / 60] * 299 + [3 / 60], UNPACED)
+    end = Event(T0 + 9.0, 0, "window_end", {"missed": 7})
+    told = shown(replace(frames, events=(*frames.events, end)))
+    assert (told.missed, told.counted, told.most_missed) == (2, 7, 7)
+    assert told.missed_share == pytest.approx(7 / 308)
+    assert shown(frames).most_missed == 2
+
+
+def test_a_frame_that_was_shown_again_is_no_new_value(tmp_path: Path) -> None:
+    def row(k: int, seq: int, share: float) -> Presented:
+        t = T0 + 0.02 * seq / 5
+        return frame_of(k, T0 + 0.04 + k / 60, seq=seq, t=t, sent=t, share=share)
+
+    # Value 5 comes while the guard still shows value 0; value 10 never reaches the screen.
+    rows = [row(0, 0, 1.0), row(1, 5, 0.0), row(2, 5, 0.4), row(3, 5, 1.0), row(4, 10, 0.0)]
+    recording = written(tmp_path / "a.xdf", rows)
+    told = shown(recording)
+    assert first_flips(recording.presented).tolist() == [0, 2]
+    assert (told.values, told.transport.n, told.age.n) == (2, 2, 5)
+    assert told.transport.max_ms == pytest.approx(1000 * (0.04 + 2 / 60 - 0.02))
+    assert told.age.max_ms == pytest.approx(1000 * (0.04 + 4 / 60 - 0.02))  # of value 5, again
+    assert told.level_s == pytest.approx(5 / 60)
+    columns = recording.presented.columns
+    old = Table(columns[:-2], recording.presented.values[:, :-2])
+    assert columns[-2:] == ("live", "share")
+    assert first_flips(old).tolist() == [0, 1, 4]
+    assert shown(replace(recording, presented=old)).age.max_ms < told.age.max_ms
+
+
+def test_another_window_does_not_show_what_the_one_before_showed(tmp_path: Path) -> None:
+    rows = [
+        frame_of(0, T0 + 1.0, frame=1),
+        frame_of(1, T0 + 1.1, frame=2),
+        frame_of(2, T0 + 5.0, frame=1, share=0.0),
+        frame_of(3, T0 + 5.1, frame=2),
+    ]
+    assert shown(written(tmp_path / "a.xdf", rows)).age.n == 3
+
+
+@pytest.mark.parametrize(
+    ("audio", "said"),
+    [
+        ("ALSA: AirPods of Anna", "ALSA"),
+        ("mixer: default device", "mixer"),
+        ("dummy", "dummy"),
+        ("Null: default device", "Null"),
+        ("", ""),
+        ("AirPods of Anna", "another device"),
+    ],
+)
+def test_a_back_end_is_named_without_the_device(audio: str, said: str) -> None:
+    assert back_end(audio) == said
+    assert sound_of([Event(T0, 0, "window", {"audio": audio})]).device == said
 
 
 def test_nothing_presented_is_no_number(recording: Recording) -> None:
