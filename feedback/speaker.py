@@ -427,7 +427,7 @@ class Speaker:
 
     def close(self) -> None:
         """Fade out, stop playing and release the device; takes no longer than about a second."""
-        player, self._player = self._player, None
+        player, self._player, self.name = self._player, None, ""
         if player is None:
             return
         if not player.error:

@@ -93,6 +93,7 @@ def test_the_device_that_nobody_hears(source: Synth, null: None) -> None:
     assert source.dose_pa2h > 0.0
     speaker.close()
     assert (speaker.starved, speaker.error) == (0, "")
+    assert speaker.name == ""
     speaker.close()  # twice does no harm
 
 
