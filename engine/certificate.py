@@ -519,18 +519,22 @@ def told(header: Mapping[str, Any] | None, window: Mapping[str, Any] | None = No
     """
     if not header:
         return "No certificate: how late light and sound were in this room was not measured."
-    why = list(header["why_not"])
+    why = list(header.get("why_not") or ())
     if window is not None:
-        why += differences(header.get("window", {}), window)
-    if why:
-        return f"The certificate {header['file']} does not hold for this session: {' '.join(why)}"
+        why += differences(header.get("window") or {}, window)
+    file = f" {header['file']}" if header.get("file") else ""  # an exported recording names none
+    if why or not header.get("valid", True):
+        said = f": {' '.join(why)}" if why else "."
+        return f"The certificate{file} does not hold for this session{said}"
     parts = []
     if header["display_ms"] is not None:
         parts.append(f"display offset {_with_sd(header['display_ms'], header['display_sd_ms'])}")
     if header["sound_ms"] is not None:
         parts.append(f"sound offset {_with_sd(header['sound_ms'], header['sound_sd_ms'])}")
     kind = "rehearsed certificate" if header["simulated"] else "certificate"
-    return f"Rests on {kind} {header['file']} of {header['date'][:10]}: {', '.join(parts)}."
+    day = f" of {header['date'][:10]}" if header.get("date") else ""
+    article = "" if file else "a "
+    return f"Rests on {article}{kind}{file}{day}: {', '.join(parts)}."
 
 
 def _with_sd(value: float, sd: float | None) -> str:

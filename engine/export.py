@@ -4,8 +4,9 @@ Written by `mne-bids`, completed by us: events, channels, sidecar, features and 
 derivatives, and a copy of the recording in ``sourcedata``. The official validator accepts the
 result (tested).
 
-By default nothing says when, where or by whom: no dates, no client id, no names of computers or
-folders, no free text of the operator, in the copy of the recording neither.
+By default nothing says when, where or by whom: no dates, no client id, no names of rooms,
+computers, devices, files or folders, no free text of the operator, in the copy of the recording
+neither.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from typing import Any, Literal
 import numpy as np
 
 from engine import timeline
+from engine.columns import SHOWN
 from engine.errors import FileError, InputError, RecordingError
 from engine.frames import Float
 from engine.grid import mapping, presented_kind, withheld
 from engine.recording import Recording, Table, read, rewrite
+from engine.shown import back_end
 from protocols.sham import KINDS
 
 __all__ = ["export_bids"]
@@ -38,10 +41,31 @@ FileFormat = Literal["BrainVision", "EDF"]
 
 _EDF_STEP_UV = 0.1  # a coarser step than this would show in the signal
 _PRIVATE = frozenset(  # keys of the file header that tell who, when or where
-    {"client", "client_id", "started", "host", "hostname", "folder", "operator", "user", "path"}
+    {
+        *(
+            "client",
+            "client_id",
+            "started",
+            "host",
+            "hostname",
+            "folder",
+            "operator",
+            "user",
+            "path",
+        ),
+        *("known_peers", "room_sha256"),
+    }
 )
+_CERTIFIED = (
+    *("display_ms", "display_sd_ms", "sound_ms", "sound_sd_ms", "simulated", "valid"),
+)  # what a certificate says of delays; the rest of it says where and when
 # Events with typed words, or words of the person.
 _TYPED = frozenset({"note", "mark_bad", "threshold_change", "stop", "answer"})
+_PAUSES = ("paused", "operator")  # causes of hold whose sentence may be typed
+# Keys of events with sentences: they may quote a file, a device, a computer, a network.
+_SENTENCES = frozenset({"text", "sentence", "sentences", "exit", "error", "differences"})
+# Kinds whose sentences are the protocol's, or are made of numbers alone.
+_PLAIN = frozenset({"question", "advice", "drowsy", "iaf"})
 _SECRET = ("joint", "pass_", "threshold_")
 """How columns of decisions begin that a blinded session does not fill."""
 BLINDED = (
@@ -57,6 +81,29 @@ _BIDS_KIND = {
     "trigger": "TRIG",
     "accelerometer": "ACCEL",
 }
+_PRESENTED: Mapping[str, tuple[str, str]] = {
+    "seq": ("Grid point of the newest value when the frame was drawn.", "sample"),
+    "t": ("LSL time, on the recording computer, of the newest sample behind that value.", "s"),
+    "sent": ("LSL time at which the engine sent the value.", "s"),
+    "t_flip": ("LSL time at which the frame was on the screen: the return of the flip.", "s"),
+    "level": ("Level as drawn, from 0 to 1; n/a where nothing showed it.", "1"),
+    "reward": ("Whether a reward begins to show: 1, else 0.", "bool"),
+    "guard": ("Safety limits that acted, the sum of their bits.", "bits"),
+    "frame": (
+        "Running number of the frame since the window opened; begins anew when it is opened again.",
+        "count",
+    ),
+    "screen": ("What was drawn.", "code"),
+    "heard": ("Level that a continuous sound follows, from 0 to 1; n/a is silence.", "1"),
+    "patch": ("Whether the photodiode's patch was lit: 1, else 0.", "bool"),
+    "live": ("1 shows the level, 0 is neutral; between, the picture eases over.", "1"),
+    "share": (
+        "How much of this frame was on the screen, after fades and guard; 0: the frame before was "
+        "shown again.",
+        "1",
+    ),
+}
+"""Description and unit of every column of presented values."""
 _README = """Neurofeedback sessions recorded with Neuroloop.
 
 Each run holds the raw EEG as received: no filter, no re-reference, nothing filled in. Where samples
@@ -475,7 +522,8 @@ def _sidecar(path: Path, source: Recording, labels: _Labels) -> None:
     if gaps:
         side["MissingSamples"] = sum(g.missing for g in gaps)
     if source.damage:
-        side["SourceDamage"] = source.damage
+        # A file's name tells when, and of whom.
+        side["SourceDamage"] = re.sub(r"recovered from .*?\.xdf", "recovered", source.damage)
     _json(path, {k: v for k, v in side.items() if v is not None})
 
 
@@ -500,7 +548,7 @@ def _derivatives(root: Path, source: Recording, labels: _Labels, places: timelin
     tables = {
         "features": (source.features, "One row per grid point: the features as computed live."),
         "decisions": (source.decisions, "One row per grid point: what was decided live."),
-        "presented": (source.presented, "One row per value that reached the screen."),
+        "presented": (source.presented, _presented_about(source.presented)),
     }
     if withheld(source.header):
         # They are empty; what is presented and what the gates measured goes without a condition.
@@ -509,6 +557,11 @@ def _derivatives(root: Path, source: Recording, labels: _Labels, places: timelin
     for name, (table, about) in tables.items():
         stem = labels.stem(f"desc-{name}")
         _series(folder / f"{stem}_events.tsv", name, table, about, source, places, rate_hz)
+
+
+def _presented_about(table: Table) -> str:
+    by_frame = "frame" in table.columns
+    return "One row per frame." if by_frame else "One row per value that reached the screen."
 
 
 def _public(table: Table) -> Table:
@@ -550,12 +603,21 @@ def _series(
                 "across sessions.",
                 "Units": "\u00b5V^2",
             }
+    if name == "presented":
+        for column in table.columns:
+            said, unit = _PRESENTED.get(column, (f"Column {column}.", "n/a"))
+            described[column] = {"Description": f"{about} {said}", "Units": unit}
+        if "screen" in described:
+            shown = codes.get("screen_codes", SHOWN)
+            described["screen"]["Levels"] = {str(k): str(v) for k, v in enumerate(shown)}
     for column, key in (
         *(("kind", "kind_codes"), ("gate", "gate_bits"), ("held", "held_bits")),
         *(("why", "why_codes"), ("trusted", "trusted_bits"), ("guard", "guard_bits")),
     ):
         if column in described and key in codes:
-            described[column]["Description"] = f"{column}: {json.dumps(codes[key])}"
+            bits = f"{column}: {json.dumps(codes[key])}"
+            more = f"{described[column]['Description']} " if name == "presented" else ""
+            described[column]["Description"] = more + bits
     _json(path.with_suffix(".json"), described)
 
 
@@ -573,26 +635,80 @@ def _without(value: Any, keys: frozenset[str]) -> Any:
 
 def _copy(source: Recording, target: Path, *, keep_dates: bool, keep_texts: bool) -> None:
     """Copy the recording, without what tells who, when and where."""
+
+    def text(stream: str, row: str) -> str:
+        if stream not in ("inputs", "events"):
+            return row
+        change = _input if stream == "inputs" else _event
+        return json.dumps(change(json.loads(row), keep_texts))
+
+    header = _header(source, keep_dates)
+    rewrite(source.path, target, header, replace(source.spec, host=""), text)
+
+
+def _header(source: Recording, keep_dates: bool) -> dict[str, Any]:
+    """Return the file header of the copy."""
     private = _PRIVATE - {"started"} if keep_dates else _PRIVATE
-    header = {**_without(source.header, private), "exported": True}
+    header: dict[str, Any] = {**_without(source.header, private), "exported": True}
     study = mapping(header.get("study"))
     # A token that is the client's id would tell who it is.
     if "token" in study and study["token"] == source.header.get("client"):
         header["study"] = {k: v for k, v in study.items() if k != "token"}
+    if isinstance(room := header.get("room"), dict):
+        header["room"] = _room(room)
+    if header.get("course"):  # it names the recording it was fitted to, and its day
+        kept = {} if keep_dates else {"made": ""}
+        header["course"] = {**header["course"], "recording": "", **kept}
+    if certificate := mapping(header.get("certificate")):
+        header["certificate"] = _certificate(certificate, source, keep_dates)
+    return header
 
-    def text(stream: str, row: str) -> str:
-        if keep_texts or stream not in ("inputs", "events"):
-            return row
-        value = json.loads(row)
-        if stream == "inputs" and value.get("input") == "command":
-            value["text"] = ""
-        if stream == "events" and isinstance(value.get("data"), dict):
-            if value["kind"] == "screening":  # answers about the person's health
-                value["data"] = {}
-            paused = value["kind"] == "hold" and value["data"].get("cause") == "paused"
-            free = {"text", "reason"} if value["kind"] in _TYPED else set()
-            free |= {"sentence"} if paused else set()
-            value["data"] = {k: ("" if k in free else v) for k, v in value["data"].items()}
-        return json.dumps(value)
 
-    rewrite(source.path, target, header, replace(source.spec, host=""), text)
+def _room(room: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a room without its name, its files and its devices."""
+    blank: dict[str, Any] = {"name": ""}
+    if "media" in room:
+        blank["media"] = dict.fromkeys(mapping(room["media"]))
+    if sound := mapping(room.get("sound")):
+        files = dict.fromkeys(mapping(sound.get("files")))
+        blank["sound"] = {**sound, "device": None, "files": files}
+    return {**room, **blank}
+
+
+def _certificate(
+    certificate: Mapping[str, Any], source: Recording, keep_dates: bool
+) -> dict[str, Any]:
+    """Return of a certificate the delays, and whether it held for this session in the end."""
+    kept = {key: certificate.get(key) for key in _CERTIFIED}
+    kept["valid"] = kept["valid"] is True and not any(
+        e.kind == "certificate_void" for e in source.events
+    )
+    return {**kept, "date": certificate.get("date")} if keep_dates else kept
+
+
+def _input(value: dict[str, Any], keep_texts: bool) -> dict[str, Any]:
+    if value.get("input") == "command":
+        return value if keep_texts else {**value, "text": ""}
+    if value.get("input") == "hold" and not (keep_texts and value.get("cause") in _PAUSES):
+        return {**value, "sentence": ""}
+    return value
+
+
+def _event(value: dict[str, Any], keep_texts: bool) -> dict[str, Any]:
+    kind, data = value.get("kind"), value.get("data")
+    if not isinstance(data, dict):
+        return value
+    typed = kind in _TYPED or (kind == "hold" and data.get("cause") in _PAUSES)
+    if kind == "screening":  # answers about the person's health
+        data = data if keep_texts else {}
+    elif kind == "window":
+        data = {**data, "audio": back_end(str(data.get("audio") or ""))}
+    elif kind not in _PLAIN and not (keep_texts and typed):
+        free = _SENTENCES | ({"reason"} if kind in _TYPED else set())
+        data = {k: (_blank(v) if k in free else v) for k, v in data.items()}
+    return {**value, "data": data}
+
+
+def _blank(value: Any) -> Any:
+    """Return nothing of the same type, so that whoever reads it finds what it expects."""
+    return [] if isinstance(value, list) else ""

@@ -9,12 +9,15 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mne_bids
 import numpy as np
 import pytest
 
 from engine import timeline
+from engine.certificate import told as certificate_told
+from engine.columns import PRESENTED_COLUMNS, SHOWN
 from engine.errors import FileError, InputError, RecordingError
 from engine.export import export_bids
 from engine.frames import (
@@ -25,12 +28,14 @@ from engine.frames import (
     FeatureFrame,
     Gap,
     Gate,
+    Hold,
     PhaseKind,
     Presented,
     StreamSpec,
 )
 from engine.record import Recorder
 from engine.recording import read
+from engine.report import build_report
 
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 SPEC = StreamSpec(
@@ -48,15 +53,70 @@ SPEC = StreamSpec(
         Channel("N", "counter", "", 1.0, "N"),
     ),
 )
-HEADER = {
+HEADER: dict[str, Any] = {
     "protocol": {"name": "faa_2", "title": "Raise left-frontal activation"},
     "mains_hz": 50,
     "client": "secret-client",
     "neuroloop": "0.1.0",
     "versions": {"numpy": "2.0"},
     "test_session": True,
-    "room": {"record": {"folder": "/home/secret"}},
+    "room": {
+        "name": "secret-room",
+        "lsl": {"known_peers": ["secret-computer"], "session_id": "default"},
+        "record": {"folder": "/home/secret"},
+        "media": {"images": "/home/secret/pictures", "film": "/home/secret/film.mp4"},
+        "sound": {
+            "required": True,
+            "device": "AirPods of secret Anna",
+            "files": {"chime": "/home/secret/chime.wav", "rest": None},
+        },
+    },
+    "room_sha256": "secret-digest",
+    "course": {"made": "2017-03-04T05:06:07", "recording": "20170304T050607_secret.xdf"},
+    "certificate": {
+        "file": "secret-room.certificate-2017-03-04T050607.json",
+        "sha256": "secret-digest",
+        "date": "2017-03-04T05:06:07+00:00",
+        "display_ms": 21.5,
+        "display_sd_ms": 1.25,
+        "sound_ms": None,
+        "sound_sd_ms": None,
+        "simulated": False,
+        "valid": True,
+        "why_not": ["secret reason"],
+        "window": {"driver": "x11", "audio": "ALSA: AirPods of secret Anna"},
+    },
 }
+# What the machinery says may quote names of devices, computers and files.
+SAID = (
+    Event(499, 0, "window", {"audio": "ALSA: AirPods of secret Anna", "vsync": True}),
+    Event(499, 0, "certificate_void", {"sentences": ["The sound now goes to 'secret Anna'."]}),
+    Event(499, 0, "window_fault", {"text": "/home/secret/film.mp4 ended.", "fatal": False}),
+    Event(499, 0, "window_restart", {"count": 1, "exit": "secret"}),
+    Event(499, 0, "publish_failed", {"sentence": "secret-computer"}),
+    Event(499, 0, "lost", {"sentence": "The stream of secret-laptop is gone."}),
+    Event(499, 0, "changed", {"differences": ["host secret-laptop"]}),
+    Event(499, 0, "marker_lost", {"sentence": "secret"}),
+    Event(499, 0, "error", {"id": "1", "where": "x", "error": "OSError: /home/secret"}),
+    Event(499, 0, "feature_fault", {"feature": "alpha", "text": "/home/secret"}),
+    Event(499, 0, "hold", {"on": True, "cause": "window", "sentence": "secret"}),
+    Event(499, 0, "something_new", {"sentence": "secret"}),
+    Event(499, 0, "failed", {"sentence": "secret"}),
+    Event(499, 0, "end", {"state": "failed", "sentence": "secret"}),
+    Event(499, 0, "question", {"text": "How was it?"}),
+)
+
+
+def write_talkative(path: Path) -> Path:
+    """Write a recording in which everything stands that may tell who, when and where."""
+    values, stamps = samples(200)
+    with Recorder(path, HEADER, SPEC, features={"alpha": "uV2"}, now=time.monotonic) as rec:
+        rec.raw(values, stamps)
+        rec.input(Hold(0, True, "window", "secret"))
+        rec.input(Hold(0, True, "paused", "secret"))
+        for event in SAID:
+            rec.event(event)
+    return path
 
 
 def samples(n: int = 2000) -> tuple[np.ndarray, np.ndarray]:
@@ -121,7 +181,14 @@ def write(path: Path, spec: StreamSpec = SPEC, n: int = 2000) -> Path:
             Event(522, 2200, "stop", {"reason": "secret words"}),
         ):
             rec.event(event)
-        rec.presented(Presented(1300, 513, 513.01, 513.04, 0.5, reward=True, guard=0))
+        rec.presented(
+            Presented(
+                *(1300, 513, 513.01, 513.04, 0.5, True, 0, 7),
+                screen="feedback",
+                live=0.5,
+                share=0.25,
+            )
+        )
         rec.marker("Unity", 503.0, "stim/1")
     return path
 
@@ -221,6 +288,17 @@ def test_the_tables_say_what_the_recording_knows(recording: Path, tmp_path: Path
     assert decisions[0]["level"] == "n/a"
     shown = table(made / f"{stem}_desc-presented_events.tsv")
     assert shown[0]["t_flip"] == "513.04"
+    assert (shown[0]["screen"], shown[0]["live"], shown[0]["share"]) == ("3", "0.5", "0.25")
+    told = json.loads((made / f"{stem}_desc-presented_events.json").read_text("utf-8"))
+    assert tuple(told) == PRESENTED_COLUMNS
+    for name, said in told.items():
+        assert said["Description"].startswith("One row per frame. "), name
+        assert said["Units"], name
+        assert "Column" not in said["Description"], name
+    assert told["screen"]["Levels"]["3"] == "feedback"
+    assert len(told["screen"]["Levels"]) == len(SHOWN)
+    assert '"flash": 1' in told["guard"]["Description"]
+    assert [told[c]["Units"] for c in ("seq", "t_flip", "level")] == ["sample", "s", "1"]
 
 
 def test_nothing_tells_who_when_or_where(recording: Path, tmp_path: Path) -> None:
@@ -232,6 +310,44 @@ def test_nothing_tells_who_when_or_where(recording: Path, tmp_path: Path) -> Non
         assert b"secret" not in content, path
         assert started[:10].encode() not in content, path
         assert started[:4].encode() + started[5:7].encode() not in content, path
+
+
+@pytest.mark.parametrize("keep_texts", [False, True])
+def test_what_the_machinery_says_tells_neither(tmp_path: Path, keep_texts: bool) -> None:
+    recording = write_talkative(tmp_path / "20170304T050607_secret.xdf")
+    root = tmp_path / "bids"
+    export_bids(recording, root, subject="A1b2", keep_texts=keep_texts)
+    started = read(recording).header["started"]
+    typed = b"secret" if keep_texts else b"no such"  # the sentence of a pause
+    for path in (p for p in root.rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        for planted in (
+            b"Anna",
+            b"AirPods",
+            b"2017-03-04",
+            b"20170304",
+            b"chime.wav",
+            b"film.mp4",
+            started[:10].encode(),
+        ):
+            assert planted not in content, (path, planted)
+        assert content.count(b"secret") == content.count(typed) <= 1, path
+    copy = read(next(root.glob("sourcedata/**/*.xdf")))
+    assert copy.header["certificate"] == {
+        "display_ms": 21.5,
+        "display_sd_ms": 1.25,
+        "sound_ms": None,
+        "sound_sd_ms": None,
+        "simulated": False,
+        "valid": False,  # the session found it void
+    }
+    assert copy.header["room"]["sound"]["files"] == {"chime": None, "rest": None}
+    assert [e.kind for e in copy.events] == [e.kind for e in SAID]
+    said = {e.kind: e.data for e in copy.events}
+    assert said["window"] == {"audio": "ALSA", "vsync": True}
+    assert said["certificate_void"] == {"sentences": []}
+    assert said["question"] == {"text": "How was it?"}
+    assert "does not hold for this session." in build_report(copy)
 
 
 def test_the_copy_holds_the_same_session(recording: Path, tmp_path: Path) -> None:
@@ -253,7 +369,14 @@ def test_a_date_is_kept_only_when_asked(recording: Path, tmp_path: Path) -> None
     path = export_bids(recording, root, subject="A1b2", keep_dates=True)
     raw = mne_bids.read_raw_bids(mne_bids.get_bids_path_from_fname(path), verbose="error")
     assert raw.info["meas_date"] is not None
-    assert "started" in read(next(root.glob("sourcedata/**/*.xdf"))).header
+    header = read(next(root.glob("sourcedata/**/*.xdf"))).header
+    assert "started" in header
+    assert header["certificate"]["date"] == HEADER["certificate"]["date"]
+    assert header["certificate"]["valid"] is True
+    assert certificate_told(header["certificate"]) == (
+        "Rests on a certificate of 2017-03-04: display offset 21.5 ms (SD 1.2)."
+    )
+    assert header["course"] == {"made": HEADER["course"]["made"], "recording": ""}
 
 
 def test_edf_keeps_a_tenth_of_a_microvolt(tmp_path: Path) -> None:
