@@ -663,7 +663,7 @@ class Session:
             if isinstance(message, Presented):
                 self.recorder.presented(message)
                 age_ms = 1e3 * (message.t_flip - message.t)
-                if math.isfinite(age_ms):
+                if math.isfinite(age_ms) and message.share > 0.0:  # a frame repeated is no news
                     self.seen.age_ms.append(age_ms)
                     # The first flip of a value closes its latency loop.
                     if message.seq > self._last_flip_seq:
@@ -958,7 +958,8 @@ class Session:
         alone, joint = self.decider.rates
         held = self._held()
         delays, beat, dose = sorted(self.seen.transport_ms), self._beat, self.seen.dose_pa2h
-        sound_ok = self._ready is not None and self._ready.audio not in ("", "dummy")
+        audio = "" if self._ready is None else self._ready.audio
+        sound_ok = audio.split(":")[0].split(" (")[0] not in ("", "dummy", "disk", "Null")
         age_s = self._age_s(now)
         kind = self._state()
         clean = self.seen.train_clean_s

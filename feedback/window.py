@@ -13,6 +13,7 @@ import os
 import platform
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -322,8 +323,8 @@ class WindowLoop:
         speaker = Speaker(self.synth, spec.sound_device)
         try:
             with _quiet_stderr(), self._door.ajar():
-                driver = speaker.open()
-            speaker.start()
+                speaker.open()
+                speaker.start()  # where the device does not start, this opens the mixer
         except pygame.error as error:
             self._fault(
                 f"There is no sound device ({error}). "
@@ -333,7 +334,7 @@ class WindowLoop:
             self.synth = None
             return None if spec.sound_required else ""
         self._speaker = speaker
-        return driver
+        return speaker.name
 
     def _fault(self, text: str, fatal: bool = False) -> None:
         self.port.put(Fault(text, fatal))
@@ -399,6 +400,8 @@ class WindowLoop:
     def turn(self) -> bool:
         """Show one frame; return False when the window should end."""
         now = self.clock.now()
+        if self.synth is not None:
+            self.synth.fed = time.perf_counter()  # the clock that the sound's thread reads
         self._read_keys(now)
         self._read_port(now)
         if self._closing:
@@ -669,8 +672,7 @@ class WindowLoop:
         self._flips.append(t_flip)
         self._bits |= verdict.bits
         if self.synth is not None:
-            self._bits |= self.synth.bits
-            self.synth.bits = 0
+            self._bits |= self.synth.take_bits()
         show, drawn = self._show, self._drawn
         self.frame += 1
         self.port.put(
@@ -705,7 +707,7 @@ class WindowLoop:
     def _heard_level(self) -> float | None:
         """Return what a continuous sound follows; None while none sounds."""
         synth = self.synth
-        if synth is None or self.spec.continuous is None or not synth.playing or synth.live <= 0.0:
+        if synth is None or not (synth.audible and synth.playing and synth.live > 0.0):
             return None
         return synth.level
 

@@ -20,6 +20,7 @@ FOLLOWS = {
     "block": "follows the person from block to block",
     "staircase": "follows the person second by second",
 }
+SHOWN_S = 0.35  # between two rewards that are seen as two
 IAF_CLEAN_S = 22.6  # ten windows of `engine.iaf` without a break
 
 
@@ -36,6 +37,9 @@ def hints(protocol: Protocol) -> Iterator[str]:
     said = " ".join(step.say or "" for step in protocol.session)
     if feedback.picture != "orb" and " orb" in said.lower():
         yield f"The person is told of an orb, but sees the picture `{feedback.picture}`."
+    reward = protocol.reward
+    if reward is not None and reward.sustain_s + reward.refractory_s < SHOWN_S:
+        yield "Rewards may follow each other faster than their light can show (one in 0.35 s)."
     yield from _on_thresholds(protocol)
     for rule in protocol.rules:
         learned = next((b for b in protocol.baseline if rule.feature in b.learn), None)

@@ -145,7 +145,7 @@ class _Checked:
             self.kinds, self.rewards = every.features, every.rewards
             more = {
                 "pictures": tuple(every.pictures),
-                "sounds": tuple(every.sounds),
+                "sounds": every.sounds,
                 "rewards": every.rewards,
             }
         self.loaded: Loaded = load(protocol, self.kinds, age_years=age, **more)

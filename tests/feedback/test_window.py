@@ -390,7 +390,7 @@ def test_a_lost_sound_device_neither_stops_the_picture_nor_promises_tones() -> N
     bench.frames(0.3, level=0.7)
     assert bench.loop.screens.tones
     assert bench.loop._speaker is not None
-    bench.loop._speaker.error = "Sound stopped: the device is gone"
+    bench.loop._speaker._player.error = "Sound stopped: the device is gone"
     bench.frames(0.3, level=0.7)
     assert bench.loop.synth is None
     assert not bench.loop.screens.tones
@@ -572,7 +572,7 @@ def test_loudness_reaches_the_presented_rows(bench: Bench) -> None:
     synth = Synth("chime", None, True, SoundGuard(0.25))
     bench.loop.synth = synth
     bench.frames(0.1)
-    synth.bits = 8
+    synth.guard.interventions += 1
     bench.frames(0.1)
     assert sum(bool(r.guard & 8) for r in bench.port.of(Presented)) == 1
 
@@ -664,7 +664,7 @@ def ticking(clock: FakeClock, step_s: float) -> None:
 
 @pytest.mark.parametrize(
     ("screen_hz", "shown_hz"),
-    [(30, 30), (50, 50), (59.94, 60), (60.0, 60), (60.02, 60), (75, 75), (90, 90), (120, 60),
+    [(50, 50), (59.94, 60), (60.0, 60), (60.02, 60), (75, 75), (90, 90), (120, 60),
      (144, 72), (165, 82.5), (240, 60)],
 )  # fmt: skip
 @pytest.mark.parametrize("draws_s", [0.001, 0.007])
