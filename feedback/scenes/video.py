@@ -24,8 +24,8 @@ from feedback.stage import ASH, IVORY, SAND, SLATE, Moment, Stage, box_distance,
 
 __all__ = ["Video"]
 
-CENTRE_UP = 0.075  # of the film, above the window's centre, in units
-LARGEST = (1.26, 0.70)  # in units
+CENTRE_UP = 0.105  # of the film, above the window's centre, in units
+LARGEST = (1.12, 0.62)  # in units
 SMALLEST = 0.76  # opening at level 0, as a share of the largest, along each side
 OPENING_PER_S = 0.05  # of the largest
 # Relative luminance with which the film's white shines, at level 0 and 1 and without an answer.
@@ -36,7 +36,7 @@ PRUDENT = 0.7  # share of what the guard allows
 MEAN_BURST, AREA_BURST = 0.014, 0.028  # of luminance, at once
 GROUND = 34.0  # code of the window's ground behind the film
 
-LINE_DOWN = 0.322  # below the window's centre, in units
+LINE_DOWN = 0.252  # below the window's centre, in units
 LINE_LONG, LINE_THICK = 0.80, 0.012
 NEUTRAL_LONG = 0.5  # of the line
 
