@@ -143,7 +143,6 @@ REDNESS = _fixed([1.0 - RED_RATIO, -RED_RATIO, -RED_RATIO])
 # From linear sRGB to 4 X, 9 Y and X + 15 Y + 3 Z, whose ratios are u' and v'.
 _XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 UCS = _fixed((np.array([[4.0, 0.0, 0.0], [0.0, 9.0, 0.0], [1.0, 15.0, 3.0]]) @ _XYZ).T)
-PURE_RED = _fixed([0.4507, 0.5229])
 WHITE = _fixed([0.1978, 0.4683])
 
 

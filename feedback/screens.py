@@ -38,7 +38,6 @@ FITS = tuple(0.94**k for k in range(24))  # how much smaller a stack may be set
 COUNTDOWN_S = 3.0  # with which the ring is full
 RING = 0.20  # its radius
 WARM: Colour = (255, 222, 170)
-LINE_COLOUR: Colour = (96, 91, 86)
 TRACK: Colour = (60, 57, 54)
 
 ABOUT_Z, LITTLE_Z = 0.2, 0.6  # as at rest; a little more or less

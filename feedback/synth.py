@@ -253,7 +253,6 @@ class Synth:
         self.playing = False  # whether the continuous sound is heard
         self.live = 1.0  # 0..1, how much of it: nothing where there is no honest level
         self.volume = 1.0  # the operator's, 0..1
-        self.bits = 0  # of the guard so far
         self.fed = math.inf  # perf_counter of the window's last word; inf: nobody watches that
         self.dose_pa2h: float | None = None  # so far; None where the loudness is not known
         self.voice: Voice | None = None
@@ -375,8 +374,7 @@ class Synth:
             if at + n < len(wave):
                 left.append((wave, at + n))
         self._sounding = left
-        block, bits = self.guard.process(mix, self.volume)
-        self.bits |= bits
+        block, _ = self.guard.process(mix, self.volume)
         if self._stopped:
             # What was cut by a stop must not come back afterwards.
             self._sounding = []
